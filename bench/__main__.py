@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import goals
-from bench.copies import COPIED, Copies
+from bench.copies import COPIED, TwoCopies
 from bench.measures import noise, zones
 from bench.measures.sockets import Sockets
 from bench.pipelines import plain_peer
-from bench.rounds import Checked, Paces, Round, Rounds
+from bench.rounds import BenchRound, BenchRounds, LedgerCheck, PaceFigures
 from ops.environment import home
 from ops.local.stack import GIVEN, HAPROXY, Stack
 
@@ -35,7 +35,7 @@ KILLED_MESSAGES, KILLED_PEER_MESSAGES = 50_000, 40_000
 Figures = dict[str, Any]
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
@@ -122,7 +122,7 @@ class Bench:
             # All websocket sessions of the bench come from one address.
             given = {**os.environ, "VIGIL_CONNECTIONS_PER_ADDRESS": "3000"}
             stack = Stack(
-                Path(directory), say=say, prefer_usual_ports=False, given=given, instances=instances
+                Path(directory), say=print_line, prefer_usual_ports=False, given=given, instances=instances
             )
             try:
                 stack.start_servers()
@@ -133,18 +133,18 @@ class Bench:
 
     def _measure(self, stack: Stack) -> None:
         chosen, figures = self._chosen, self._figures
-        rounds = Rounds(stack, sources=chosen.sources, seed=chosen.seed, say=say)
+        rounds = BenchRounds(stack, sources=chosen.sources, seed=chosen.seed, say=print_line)
         rounds.plant_zones()
-        copies = Copies(stack, rounds, say=say)
+        copies = TwoCopies(stack, rounds, say=print_line)
         copies.stop_seconds()
-        own: Round | None = None
+        own: BenchRound | None = None
         if "rest" in chosen.steps:
             print("at rest", flush=True)
             rest = rounds.rest(seconds=chosen.rest_seconds)
             figures["rest"] = {**rest.figures(), "cores_by_process": rest.cores, "mib_by_process": rest.mib}
         if "sockets" in chosen.steps:
             print("sockets: many, and some that stop reading", flush=True)
-            figures["sockets"] = Sockets(stack, say=say).measure(quick=chosen.quick)
+            figures["sockets"] = Sockets(stack, say=print_line).measure(quick=chosen.quick)
         if "quiet" in chosen.steps:
             print("Vigil at 200 messages/s", flush=True)
             self._note_quiet("vigil", rounds.latency(seconds=chosen.latency_seconds))
@@ -178,7 +178,7 @@ class Bench:
             figures["kills_peer"] = checked.counts()
             self._judge("kills of the peer", checked)
 
-    def _others(self, rounds: Rounds) -> None:
+    def _others(self, rounds: BenchRounds) -> None:
         chosen = self._chosen
         if "naive" in chosen.steps:
             print(f"naive, {chosen.naive_messages} messages", flush=True)
@@ -194,22 +194,24 @@ class Bench:
                 self._note(name, measured, checked)
                 self._note_quiet(name, paces)
 
-    def _note(self, name: str, measured: Round, checked: Checked | None = None) -> None:
+    def _note(self, name: str, measured: BenchRound, checked: LedgerCheck | None = None) -> None:
         self._flood[name] = measured.figures()
         self._cpu[name] = measured.cpu_s_per_1000
         if checked is not None:
             self._judge(name, checked)
 
-    def _note_quiet(self, name: str, paces: Paces) -> None:
+    def _note_quiet(self, name: str, paces: PaceFigures) -> None:
         self._quiet[name] = paces.figures()
         self._cpu[f"{name}_at_200"] = paces.cpu_s_per_1000
 
-    def _judge(self, name: str, checked: Checked) -> None:
+    def _judge(self, name: str, checked: LedgerCheck) -> None:
         """Report a ledger that does not balance. The run then ends with code 1."""
         if checked.holds:
             return
-        say(f"the ledger of {name} does not balance or is out of order: {checked.counts()}")
-        say(f"such as {checked.balance.missing[:3]}, {checked.balance.doubled[:3]}, {checked.overtaken[:3]}")
+        print_line(f"the ledger of {name} does not balance or is out of order: {checked.counts()}")
+        print_line(
+            f"such as {checked.balance.missing[:3]}, {checked.balance.doubled[:3]}, {checked.overtaken[:3]}"
+        )
         self._figures.setdefault("failed", []).append(name)
 
 

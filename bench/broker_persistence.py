@@ -46,7 +46,7 @@ max_inflight_messages 20000
 """
 
 
-class Setting(NamedTuple):
+class PersistenceSetting(NamedTuple):
     """Setting of Mosquitto: `autosave_interval` in seconds, or in changes when `on_changes`."""
 
     interval: int
@@ -57,19 +57,19 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting(30, False),
-    Setting(5, False),
-    Setting(1, False),
-    Setting(1000, True),
-    Setting(100, True),
-    Setting(1, True),
+    PersistenceSetting(30, False),
+    PersistenceSetting(5, False),
+    PersistenceSetting(1, False),
+    PersistenceSetting(1000, True),
+    PersistenceSetting(100, True),
+    PersistenceSetting(1, True),
 )
 
 
-class Broker:
+class PrivateBroker:
     """Private Mosquitto in `data`."""
 
-    def __init__(self, data: Path, setting: Setting) -> None:
+    def __init__(self, data: Path, setting: PersistenceSetting) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -122,7 +122,7 @@ def count_session(port: int) -> set[bytes]:
     """Return the numbers of the messages that wait for the session."""
     sock = connect(port, "gateway", clean=False)
     sock.sendall(packets.subscribe("guard/#"))
-    reader, found = packets.Reader(), set()
+    reader, found = packets.PacketReader(), set()
     while select.select([sock], [], [], 2.0)[0]:
         data = sock.recv(1_048_576)
         assert data, "the broker closed the connection"
@@ -137,12 +137,12 @@ def count_session(port: int) -> set[bytes]:
     return found
 
 
-class Publisher:
+class NumberedPublisher:
     """Sender of numbered messages. It records acknowledged messages, and the time of each."""
 
     def __init__(self, port: int, *, first: int = 0) -> None:
         self._sock = connect(port, f"publisher-{first}")
-        self._reader = packets.Reader()
+        self._reader = packets.PacketReader()
         self._sent: dict[int, tuple[int, float]] = {}
         self.number = first
         self.acknowledged: set[bytes] = set()
@@ -183,14 +183,14 @@ class Publisher:
                 self.took_s.append(now_s - sent_s)
 
 
-def loss(setting: Setting, *, chance: random.Random) -> tuple[int, int]:
+def loss(setting: PersistenceSetting, *, chance: random.Random) -> tuple[int, int]:
     """Return (acknowledged, lost) of one kill at a random moment of the saving interval."""
     interval_s = setting.interval / RATE if setting.on_changes else setting.interval
     with tempfile.TemporaryDirectory(prefix="vigil-broker-") as directory:
         Path(directory).chmod(0o755)
-        broker = Broker(Path(directory), setting)
+        broker = PrivateBroker(Path(directory), setting)
         leave_session(broker.port)
-        publisher = Publisher(broker.port)
+        publisher = NumberedPublisher(broker.port)
         publisher.run(max(interval_s, 4.0) + chance.uniform(0, max(interval_s, 1.0)), rate=RATE)
         broker.kill()
         broker.start()
@@ -199,7 +199,7 @@ def loss(setting: Setting, *, chance: random.Random) -> tuple[int, int]:
         return len(publisher.acknowledged), len(publisher.acknowledged - kept)
 
 
-class Cost(NamedTuple):
+class PersistenceCost(NamedTuple):
     """Cost of a setting, at a rate over a backlog.
 
     It holds the cores that the broker used, and the time of a publish until its PUBACK.
@@ -211,28 +211,28 @@ class Cost(NamedTuple):
     worst_ms: float
 
 
-def cost(setting: Setting, *, backlog: int, seconds: float) -> Cost:
+def cost(setting: PersistenceSetting, *, backlog: int, seconds: float) -> PersistenceCost:
     with tempfile.TemporaryDirectory(prefix="vigil-broker-") as directory:
         Path(directory).chmod(0o755)
-        broker = Broker(Path(directory), setting)
+        broker = PrivateBroker(Path(directory), setting)
         leave_session(broker.port)
         if backlog:
             # The broker is filled under a setting that saves seldom. Then it starts under the
             # measured setting.
             broker.kill()
-            filler = Broker(Path(directory), Setting(1800, False))
+            filler = PrivateBroker(Path(directory), PersistenceSetting(1800, False))
             leave_session(filler.port)
-            Publisher(filler.port).fill(backlog)
+            NumberedPublisher(filler.port).fill(backlog)
             filler.process.terminate()
             filler.process.wait()
-            broker = Broker(Path(directory), setting)
-        publisher = Publisher(broker.port, first=backlog)
+            broker = PrivateBroker(Path(directory), setting)
+        publisher = NumberedPublisher(broker.port, first=backlog)
         before_s, began_s = used_s(broker.process.pid), time.monotonic()
         publisher.run(seconds, rate=RATE)
         cores = (used_s(broker.process.pid) - before_s) / (time.monotonic() - began_s)
         broker.kill()
         took = sorted(publisher.took_s) or [float("nan")]
-        return Cost(
+        return PersistenceCost(
             cores,
             statistics.median(took) * 1e3,
             took[min(len(took) - 1, int(len(took) * 0.99))] * 1e3,

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.ledger import load
 from bench.pipelines.plain_peer import PARTS, PREFIX
-from bench.rounds import WARM_UP, WARM_UP_AGE, Checked, Round, Rounds
+from bench.rounds import WARM_UP, WARM_UP_AGE, BenchRound, BenchRounds, LedgerCheck
 from ops.local.stack import Stack
 from ops.processes import PROCESSES
 from services.platform import metrics_export
@@ -30,13 +30,13 @@ KILL_QUIET_S = 30.0
 KILL_PEER_AT = (1 / 3, 2 / 3)
 
 
-class Copies:
+class TwoCopies:
     """Measurements on a stack with two copies of some services.
 
     The second copies run only while they are needed.
     """
 
-    def __init__(self, stack: Stack, rounds: Rounds, *, say: Callable[[str], None]) -> None:
+    def __init__(self, stack: Stack, rounds: BenchRounds, *, say: Callable[[str], None]) -> None:
         self._stack = stack
         self._rounds = rounds
         self._say = say
@@ -57,16 +57,16 @@ class Copies:
             raise RuntimeError(f"{late[0].name} is not ready; the end of its log:\n{late[0].last_lines()}")
 
     def measure(
-        self, count: int, *, first: Round | None, seconds: float
-    ) -> tuple[dict[str, Any], list[Checked]]:
+        self, count: int, *, first: BenchRound | None, seconds: float
+    ) -> tuple[dict[str, Any], list[LedgerCheck]]:
         """Measure with one, two, two and one copies.
 
         This order spreads other work of the machine, and the growth of the tables, evenly over
         both. `first` is a round with one copy that was measured before.
         """
         ones = [first] if first else []
-        twos: list[Round] = []
-        checks: list[Checked] = []
+        twos: list[BenchRound] = []
+        checks: list[LedgerCheck] = []
         late_before = late_by_us(self._stack)
         if not ones:
             ones.append(self._flood(count, "one", checks))
@@ -78,14 +78,14 @@ class Copies:
         ones.append(self._flood(count, "one", checks))
         return {**compare(ones, twos), "quiet_two": quiet_two, **_grown(late_before, late_after)}, checks
 
-    def _flood(self, count: int, words: str, checks: list[Checked]) -> Round:
+    def _flood(self, count: int, words: str, checks: list[LedgerCheck]) -> BenchRound:
         self._rounds.flood(WARM_UP, before_now=WARM_UP_AGE)
         measured, checked = self._rounds.flood(count)
         self._say(f"{words} of each: {measured.per_s:.0f}/s, {measured.cpu_of_all:.3f} CPU s per 1,000")
         checks.append(checked)
         return measured
 
-    def kill_each(self, count: int) -> Checked:
+    def kill_each(self, count: int) -> LedgerCheck:
         """Kill every process under load, one after the other, including both copies.
 
         Each restarts by itself.
@@ -120,7 +120,7 @@ class Copies:
             raise RuntimeError(f"the load ended when {len(killed)} of {len(victims)} were killed: send more")
         return self._rounds.check(run, entries, result.unacknowledged, during=supervisor.poll)
 
-    def kill_peer(self, count: int) -> Checked:
+    def kill_peer(self, count: int) -> LedgerCheck:
         """Kill each part of the plain peer once under load, and start it again."""
         with self._rounds.plain_peer() as (peer, url):
             run, entries = self._rounds.ledger(count)
@@ -149,7 +149,7 @@ class Copies:
             return self._rounds.check(run, entries, result.unacknowledged, url=url)
 
 
-def compare(ones: list[Round], twos: list[Round]) -> dict[str, Any]:
+def compare(ones: list[BenchRound], twos: list[BenchRound]) -> dict[str, Any]:
     """Return rates and CPU with one and two copies, and the ratios of their means. Pure."""
     rate_one, rate_two = (fmean(one.per_s for one in rounds) for rounds in (ones, twos))
     cpu_one, cpu_two = (fmean(one.cpu_of_all for one in rounds) for rounds in (ones, twos))
@@ -167,7 +167,7 @@ def compare(ones: list[Round], twos: list[Round]) -> dict[str, Any]:
     }
 
 
-def by_process(rounds: list[Round]) -> dict[str, float]:
+def by_process(rounds: list[BenchRound]) -> dict[str, float]:
     """Return CPU seconds of each kind of process for 1,000 messages, both copies together. Pure."""
     found: dict[str, float] = {}
     for one in rounds:

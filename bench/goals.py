@@ -21,7 +21,7 @@ class Goal(NamedTuple):
         return f"{'>=' if self.at_least else '<='} {self.bound:g}"
 
 
-class Line(NamedTuple):
+class GoalLine(NamedTuple):
     """One line of the table. `is_met` is None when the figure was not measured."""
 
     goal: Goal
@@ -72,17 +72,17 @@ def value_at(figures: Mapping[str, Any], path: str) -> float | None:
     return float(found) if isinstance(found, int | float) else None
 
 
-def judge(figures: Mapping[str, Any]) -> list[Line]:
+def judge(figures: Mapping[str, Any]) -> list[GoalLine]:
     """Return a line for each goal."""
     lines = []
     for goal in GOALS:
         value = value_at(figures, goal.path)
         is_met = None if value is None else value >= goal.bound if goal.at_least else value <= goal.bound
-        lines.append(Line(goal, value, is_met))
+        lines.append(GoalLine(goal, value, is_met))
     return lines
 
 
-def table(lines: list[Line]) -> Iterator[str]:
+def table(lines: list[GoalLine]) -> Iterator[str]:
     """Yield the lines for a terminal."""
     for goal, value, is_met in lines:
         met = {True: "met", False: "NOT MET", None: ""}[is_met]

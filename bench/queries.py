@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from ops.local.stack import Stack, running_servers
-from services.alerts.escalation_worker import Guidance
-from services.alerts.grouping import Storms
+from services.alerts.escalation_worker import EscalationPolicies
+from services.alerts.grouping import AlertGrouping
 from services.alerts.store import AlertStore
-from services.location.tracks.nearby import Whereabouts
+from services.location.tracks.nearby import NearbyGuards
 from services.location.tracks.queries import TrackQueries
 from services.platform import config
 from services.platform.database import Database, database_url
@@ -91,7 +91,7 @@ SELECT (SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('mqtt_guard_l
 """
 
 
-class Asked(NamedTuple):
+class QueryTimes(NamedTuple):
     """Milliseconds of many calls.
 
     `queries_ms` is the time in the database and on the wire. `calls_ms` also holds the process's
@@ -127,8 +127,8 @@ class Stopwatch:
     def _end(self, *_: Any) -> None:
         self.total_s += time.perf_counter() - self._began_s
 
-    def ask(self, question: Callable[[], Any], *, rounds: int, warm_up: int) -> Asked:
-        asked = Asked([], [])
+    def ask(self, question: Callable[[], Any], *, rounds: int, warm_up: int) -> QueryTimes:
+        asked = QueryTimes([], [])
         for number in range(warm_up + rounds):
             before_s, began_s = self.total_s, time.perf_counter()
             question()
@@ -173,9 +173,9 @@ def questions(settings: config.Config, days: list[datetime], *, guards: int) -> 
     """Return the measured queries by name. Each call uses another guard or place."""
     chance = random.Random(1)  # noqa: S311 - a benchmark wants repeatable chance
     database = Database(settings, name="bench", pool_size=1)
-    where, tracks = Whereabouts(database), TrackQueries(database)
-    guidance = Guidance.from_config(settings)
-    alerts = AlertStore(database, ladder=guidance.ladder, storms=Storms(settings.alerts.storm))
+    where, tracks = NearbyGuards(database), TrackQueries(database)
+    guidance = EscalationPolicies.from_config(settings)
+    alerts = AlertStore(database, ladder=guidance.ladder, storms=AlertGrouping(settings.alerts.storm))
 
     def day_of_a_guard() -> Any:
         day = chance.choice(days)
@@ -214,7 +214,7 @@ def filled(stack: Stack, *, fixes: int, guards: int) -> list[datetime]:
             connection.execute(text(f"ALTER SYSTEM SET {setting}"))
         connection.execute(text("SELECT pg_reload_conf()"))
     with closing_engine(stack) as owner:
-        days = fill(owner, fixes=fixes, guards=guards, say=say)
+        days = fill(owner, fixes=fixes, guards=guards, say=print_line)
     mark.write_text(json.dumps([day.isoformat() for day in days]))
     return days
 
@@ -244,11 +244,11 @@ def measure(stack: Stack, *, fixes: int, guards: int, rounds: int) -> dict[str, 
     }
     for name, question in questions(config.load(), days, guards=guards).items():
         figures[name] = stopwatch.ask(question, rounds=rounds, warm_up=rounds // 2).figures()
-        say(f"{name}: {figures[name]}")
+        print_line(f"{name}: {figures[name]}")
     return figures
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     print(f"  {line}", flush=True)
 
 

@@ -17,11 +17,11 @@ import psycopg2
 from sqlalchemy import create_engine, text
 
 from bench.ledger import checker, load, messages
-from bench.ledger.checker import Balance
+from bench.ledger.checker import LedgerBalance
 from bench.measures import growth, rest
 from bench.measures.cpu import Meter
-from bench.measures.latency import GUARDS, Paced, guard, percentiles, position, rank
-from bench.measures.watcher import Seen, Watcher, peer_frames, vigil_frames
+from bench.measures.latency import GUARDS, PacedConnection, guard, percentiles, position, rank
+from bench.measures.watcher import FeedWatcher, ShownItems, peer_frames, vigil_frames
 from bench.pipelines import floor
 from bench.pipelines.plain_peer import DATABASE as PEER_DATABASE
 from bench.pipelines.plain_peer import PREFIX as PEER_PREFIX
@@ -65,7 +65,7 @@ NAIVE_WAITS = (
 )
 
 
-class Round(NamedTuple):
+class BenchRound(NamedTuple):
     """Result of a round.
 
     `per_s` is messages a second, from the first publish to the last commit. `cpu_s_per_1000` is CPU
@@ -99,10 +99,10 @@ class Round(NamedTuple):
         }
 
 
-class Checked(NamedTuple):
+class LedgerCheck(NamedTuple):
     """Result of a round's ledger: the balance, overtaken messages, and frames out of order."""
 
-    balance: Balance
+    balance: LedgerBalance
     overtaken: list[str]
     went_back: int = 0
     not_shown: Sequence[str] = ()
@@ -124,7 +124,7 @@ class Checked(NamedTuple):
         }
 
 
-class Paces(NamedTuple):
+class PaceFigures(NamedTuple):
     """Percentiles in ms at an even pace, and CPU seconds for 1,000 messages by process."""
 
     latency: dict[str, float]
@@ -135,7 +135,7 @@ class Paces(NamedTuple):
         return {**self.latency, "cpu_s_per_1000": round(total, 3)}
 
 
-class Rounds:
+class BenchRounds:
     """Rounds of all contestants. `say` is called with each line of progress."""
 
     def __init__(self, stack: Stack, *, sources: int, seed: int, say: Callable[[str], None]) -> None:
@@ -164,26 +164,28 @@ class Rounds:
             }
             store.add(fields, tenant_id=TENANT_ID, by="bench")
 
-    def latency(self, *, seconds: float) -> Paces:
+    def latency(self, *, seconds: float) -> PaceFigures:
         """Measure Vigil at an even pace; see `bench.measures.latency`."""
         with closing(self._screen()) as screen:
             return self._paced("", seconds, self._pids(), screen)
 
-    def _screen(self) -> Watcher:
+    def _screen(self) -> FeedWatcher:
         env = self._env
         token = Tokens(env["JWT_SECRET"]).make(
             name="bench", tenant_id=TENANT_ID, role="viewer", lifetime_s=3600
         )
         keys = encryption.tenant_keys(env["CHANNELS_ENCRYPTION_KEY"], TENANT_ID)
         url = f"ws://127.0.0.1:{env['VIGIL_HTTP_PORT']}/ws/noc/dashboard/"
-        return Watcher(url, vigil_frames(keys, TENANT_ID), token=token)
+        return FeedWatcher(url, vigil_frames(keys, TENANT_ID), token=token)
 
-    def _paced(self, prefix: str, seconds: float, pids: Mapping[str, int], watcher: Watcher | None) -> Paces:
-        with closing(Paced(self.host, self.port, prefix=prefix, watcher=watcher)) as paced:
+    def _paced(
+        self, prefix: str, seconds: float, pids: Mapping[str, int], watcher: FeedWatcher | None
+    ) -> PaceFigures:
+        with closing(PacedConnection(self.host, self.port, prefix=prefix, watcher=watcher)) as paced:
             paced.warm_up(panics=int(seconds * PANICS_A_S), rate=WARM_UP_RATE)
-            return Paces(*paced.measure(seconds=seconds, rate=LATENCY_RATE, meter=Meter(pids)))
+            return PaceFigures(*paced.measure(seconds=seconds, rate=LATENCY_RATE, meter=Meter(pids)))
 
-    def vigil(self, count: int) -> tuple[Round, Checked, dict[str, Any]]:
+    def vigil(self, count: int) -> tuple[BenchRound, LedgerCheck, dict[str, Any]]:
         """Measure Vigil's flood after a small run, so that caches and sources are as in daily work.
 
         The last part of the result is the growth of the database.
@@ -193,23 +195,23 @@ class Rounds:
         measured, checked = self.flood(count)
         return measured, checked, growth.of_run(before, self._sizes())
 
-    def _sizes(self) -> dict[str, growth.Size]:
+    def _sizes(self) -> dict[str, growth.TableSize]:
         engine = create_engine(self._owner_url)
         try:
             with engine.connect() as connection:
                 return {
-                    table: growth.Size(*connection.execute(text(SIZE.format(table=table))).one())
+                    table: growth.TableSize(*connection.execute(text(SIZE.format(table=table))).one())
                     for table in growth.TABLES
                 }
         finally:
             engine.dispose()
 
-    def flood(self, count: int, *, before_now: timedelta = timedelta()) -> tuple[Round, Checked]:
+    def flood(self, count: int, *, before_now: timedelta = timedelta()) -> tuple[BenchRound, LedgerCheck]:
         """Measure Vigil, with a websocket session, as fast as the broker takes the messages."""
         with closing(self._screen()) as screen:
             return self._once(count, pids=self._pids(), screen=screen, before_now=before_now)
 
-    def at_rates(self, *, seconds: float) -> tuple[dict[str, float], list[Checked]]:
+    def at_rates(self, *, seconds: float) -> tuple[dict[str, float], list[LedgerCheck]]:
         """Return CPU seconds for 1,000 messages at rates between quiet and flood.
 
         Batches grow with the rate.
@@ -229,12 +231,12 @@ class Rounds:
         *,
         pids: Mapping[str, int],
         prefix: str = "",
-        screen: Watcher | None = None,
+        screen: FeedWatcher | None = None,
         url: str | None = None,
         tables: Sequence[str] = checker.TABLES,
         before_now: timedelta = timedelta(),
         rate: float | None = None,
-    ) -> tuple[Round, Checked]:
+    ) -> tuple[BenchRound, LedgerCheck]:
         """Send a ledger to a contestant with receipts, and check it against the tables at `url`."""
         run, entries = self.ledger(count, before_now=before_now)
         with closing(self.receipts(run, prefix)) as receipts:
@@ -267,14 +269,14 @@ class Rounds:
     def check(
         self,
         run: str,
-        entries: Sequence[messages.Entry],
+        entries: Sequence[messages.LedgerEntry],
         unacknowledged: set[str],
         *,
         url: str | None = None,
         tables: Sequence[str] = checker.TABLES,
-        screen: Watcher | None = None,
+        screen: FeedWatcher | None = None,
         during: Callable[[], None] = lambda: None,
-    ) -> Checked:
+    ) -> LedgerCheck:
         """Check a ledger against the tables, and against the frames of a websocket session."""
         engine = create_engine(url or self._owner_url)
         try:
@@ -291,11 +293,11 @@ class Rounds:
         finally:
             engine.dispose()
         if screen is None:
-            return Checked(balance, overtaken)
+            return LedgerCheck(balance, overtaken)
         not_shown = _wait_until_shown(screen.seen, newest_of(entries), during)
-        return Checked(balance, overtaken, screen.seen.went_back, not_shown)
+        return LedgerCheck(balance, overtaken, screen.seen.went_back, not_shown)
 
-    def naive(self, count: int, *, seconds: float) -> tuple[Round, Paces]:
+    def naive(self, count: int, *, seconds: float) -> tuple[BenchRound, PaceFigures]:
         """Measure the naive pipeline in its own database, after a small run and at an even pace."""
         naive_url = self._make_database("naive")
         environment = {
@@ -316,7 +318,7 @@ class Rounds:
             measured = self._naive_once(count, naive_url, pids, before=NAIVE_WARM_UP)
             return measured, self._naive_paced(seconds, naive_url, pids, before=NAIVE_WARM_UP + count)
 
-    def _naive_once(self, count: int, url: str, pids: Mapping[str, int], *, before: int) -> Round:
+    def _naive_once(self, count: int, url: str, pids: Mapping[str, int], *, before: int) -> BenchRound:
         """Measure one flood of the naive pipeline.
 
         It refuses nothing with a reason and knows no duplicate. So it gets only messages that it
@@ -332,7 +334,7 @@ class Rounds:
         self._say(f"naive stored {rows - before} of {count}")
         return _round(rows - before, last_s - result.started_s, used_s, elsewhere)
 
-    def _naive_paced(self, seconds: float, url: str, pids: Mapping[str, int], *, before: int) -> Paces:
+    def _naive_paced(self, seconds: float, url: str, pids: Mapping[str, int], *, before: int) -> PaceFigures:
         """Measure positions at an even pace.
 
         The naive pipeline sends no receipts, so its tables give the time of each store.
@@ -356,9 +358,9 @@ class Rounds:
         if len(stored_s) < total:
             self._say(f"naive lost {total - len(stored_s)} of {total} at an even pace")
         cpu = {name: 1000 * used / total for name, used in sorted(used_s.items())}
-        return Paces(percentiles("position_commit", dict.fromkeys(stored_s, 0.0), stored_s), cpu)
+        return PaceFigures(percentiles("position_commit", dict.fromkeys(stored_s, 0.0), stored_s), cpu)
 
-    def floor(self, count: int, *, seconds: float) -> tuple[Round, Checked, Paces]:
+    def floor(self, count: int, *, seconds: float) -> tuple[BenchRound, LedgerCheck, PaceFigures]:
         """Measure the floor, with Vigil's tables, after a small run, and at an even pace."""
         with closing(psycopg2.connect(_plain(self._owner_url))) as owner, owner, owner.cursor() as cursor:
             cursor.execute(floor.MAKE_ALERTS)
@@ -372,15 +374,15 @@ class Rounds:
             measured, checked = self._once(count, pids=pids, prefix=FLOOR_PREFIX, tables=tables)
             return measured, checked, self._paced(FLOOR_PREFIX, seconds, pids, None)
 
-    def peer(self, count: int, *, seconds: float) -> tuple[Round, Checked, Paces]:
+    def peer(self, count: int, *, seconds: float) -> tuple[BenchRound, LedgerCheck, PaceFigures]:
         """Measure the plain peer in its own database, after a small run, and at an even pace."""
         with self.plain_peer() as (peer, url):
             pids = self._pids(**peer.pids)
-            with closing(Watcher(peer.url, peer_frames)):
+            with closing(FeedWatcher(peer.url, peer_frames)):
                 self._once(WARM_UP, pids=pids, prefix=PEER_PREFIX, url=url, before_now=WARM_UP_AGE)
-            with closing(Watcher(peer.url, peer_frames)) as screen:
+            with closing(FeedWatcher(peer.url, peer_frames)) as screen:
                 measured, checked = self._once(count, pids=pids, prefix=PEER_PREFIX, url=url, screen=screen)
-            with closing(Watcher(peer.url, peer_frames)) as screen:
+            with closing(FeedWatcher(peer.url, peer_frames)) as screen:
                 return measured, checked, self._paced(PEER_PREFIX, seconds, pids, screen)
 
     @contextmanager
@@ -396,7 +398,9 @@ class Rounds:
             admin.cursor().execute(f"CREATE DATABASE {name}")
         return f"{self._owner_url.rpartition('/')[0]}/{name}"
 
-    def ledger(self, count: int, *, before_now: timedelta = timedelta()) -> tuple[str, list[messages.Entry]]:
+    def ledger(
+        self, count: int, *, before_now: timedelta = timedelta()
+    ) -> tuple[str, list[messages.LedgerEntry]]:
         """Return a run's name and its messages.
 
         Its times begin after those of the ledger before, so that no fix is late.
@@ -409,7 +413,7 @@ class Rounds:
         run = f"b{secrets.token_hex(4)}"
         return run, messages.make(count=count, sources=self._sources, seed=self._seed, run=run, now=now)
 
-    def rest(self, *, seconds: float) -> rest.Rest:
+    def rest(self, *, seconds: float) -> rest.RestFigures:
         """Measure the stack while nothing sends messages."""
         return rest.measure(self._running(), seconds=seconds)
 
@@ -420,7 +424,7 @@ class Rounds:
         return {**self._running(), **further, "generator": os.getpid()}
 
 
-def newest_of(entries: Sequence[messages.Entry]) -> dict[str, datetime]:
+def newest_of(entries: Sequence[messages.LedgerEntry]) -> dict[str, datetime]:
     """Return the time of each guard's newest position. Pure."""
     found: dict[str, datetime] = {}
     for entry in entries:
@@ -430,7 +434,7 @@ def newest_of(entries: Sequence[messages.Entry]) -> dict[str, datetime]:
 
 
 def _wait_until_shown(
-    seen: Seen, newest_sent: Mapping[str, datetime], during: Callable[[], None]
+    seen: ShownItems, newest_sent: Mapping[str, datetime], during: Callable[[], None]
 ) -> list[str]:
     deadline_s = time.monotonic() + SHOWN_TIMEOUT_S
     while (missing := seen.not_shown(newest_sent)) and time.monotonic() < deadline_s:
@@ -441,9 +445,9 @@ def _wait_until_shown(
 
 def _round(
     count: int, seconds: float, used_s: Mapping[str, float], elsewhere: float, ages_s: Sequence[float] = ()
-) -> Round:
+) -> BenchRound:
     cpu = {name: round(1000 * used / count, 4) for name, used in sorted(used_s.items())}
-    return Round(count / seconds, cpu, round(elsewhere, 3), list(ages_s))
+    return BenchRound(count / seconds, cpu, round(elsewhere, 3), list(ages_s))
 
 
 def _plain(url: str) -> str:

@@ -19,7 +19,7 @@ SHARDS = (8, 16, 32)
 PROCESSES = (2, 3, 4, 8)
 
 
-class Kind(NamedTuple):
+class SourceGroup(NamedTuple):
     """Number of sources among 1,000, each with a message every `every_s` seconds in the median.
 
     `spread` is the standard deviation of the logarithm: rates of one kind differ by such a factor.
@@ -32,16 +32,16 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind("guard-", 490, 10.0, 0.7),
-    Kind("device-", 300, 60.0, 0.7),
-    Kind("sensor-", 180, 60.0, 1.0),
-    Kind("system-", 20, 60.0, 0.3),
-    Kind("tracker-", 10, 1.0, 0.5),
+    SourceGroup("guard-", 490, 10.0, 0.7),
+    SourceGroup("device-", 300, 60.0, 0.7),
+    SourceGroup("sensor-", 180, 60.0, 1.0),
+    SourceGroup("system-", 20, 60.0, 0.3),
+    SourceGroup("tracker-", 10, 1.0, 0.5),
 )
 """The mix of the growth figures, and one source in a hundred that reports every second."""
 
 
-class Spread(NamedTuple):
+class ShardSpread(NamedTuple):
     """Heaviest part relative to the mean of all parts: 1 is even."""
 
     mean: float
@@ -89,9 +89,9 @@ def heaviest(parts: Sequence[float]) -> float:
     return max(parts) * len(parts) / sum(parts)
 
 
-def spread(found: Sequence[float]) -> Spread:
+def spread(found: Sequence[float]) -> ShardSpread:
     """Return the mean and the worst over several seeds."""
-    return Spread(sum(found) / len(found), max(found))
+    return ShardSpread(sum(found) / len(found), max(found))
 
 
 def simulate(
@@ -100,7 +100,7 @@ def simulate(
     shards: Sequence[int] = SHARDS,
     processes: Sequence[int] = PROCESSES,
     seeds: int = SEEDS,
-) -> Iterator[tuple[int, int, Spread, dict[int, Spread]]]:
+) -> Iterator[tuple[int, int, ShardSpread, dict[int, ShardSpread]]]:
     """Yield (sources, shards, heaviest shard, heaviest process by the number of processes)."""
     for count in sources:
         drawn = [rates(count, seed=seed) for seed in range(seeds)]

@@ -63,7 +63,7 @@ from services.platform.config import Config  # noqa: E402
 from services.platform.server_lists import amqp_nodes, amqp_shuffled  # noqa: E402
 from services.supervision import crash_marker, restarts, sd_notify  # noqa: E402
 from services.supervision import work_in_hand as work  # noqa: E402
-from services.supervision.work_in_hand import Work  # noqa: E402
+from services.supervision.work_in_hand import PartWork  # noqa: E402
 
 log = structlog.get_logger(__name__)
 
@@ -101,14 +101,15 @@ class TracedContainer(ServiceContainer):
         self.part = part or self.service_name
         self._finished: Counter[str] = Counter()
 
-    def work(self) -> dict[str, Work]:
+    def work(self) -> dict[str, PartWork]:
         """Return the work in hand and the number of finished tasks.
 
         Each kind of event counts separately. All calls count together.
         """
         in_hand = Counter(_kind_of(context.entrypoint) for context in self._watched())
         return {
-            f"{self.part} {kind}": Work(f"{in_hand[kind]} {kind}", self._finished[kind]) for kind in in_hand
+            f"{self.part} {kind}": PartWork(f"{in_hand[kind]} {kind}", self._finished[kind])
+            for kind in in_hand
         }
 
     def stacks(self) -> dict[str, str]:
@@ -222,9 +223,9 @@ def sample(host: Host, work_watch: WorkWatch) -> None:
             busy.set(container._worker_pool.running())
         # Report readiness again each time: the first time, the supervisor's queue may have been
         # full.
-        sd_notify.say("READY=1", "WATCHDOG=1")
+        sd_notify.notify("READY=1", "WATCHDOG=1")
         work_watch.look(time.monotonic())
-        told = liveness.tell(host.process, host.stall_timeout_s)
+        told = liveness.write_sign(host.process, host.stall_timeout_s)
         if tells and not told:
             log.warning("health_file_not_written", process=host.process)
         tells = told
@@ -239,7 +240,7 @@ def begin_watch(process: str, name: str, limit_s: float) -> StallWatch:
                 process, cause
             )  # 0 until the first, so that the first is seen as an increase
         report = watch.last_report()
-        why = stall_watch.why_of(report)
+        why = stall_watch.reason_left_by(report)
         cause, record = restarts.begin(name, stalled_s=limit_s if report else None, why=why)
         watch.start()
     except OSError as error:
@@ -371,11 +372,11 @@ def run(hosted: Host, watch: StallWatch) -> None:
     for container in hosted.containers:
         work.watch(container.work)
     work_watch = WorkWatch(
-        hosted.supervision, away=hosted.away, end=lambda why: end_standing(hosted, why, watch)
+        hosted.supervision, away=hosted.away, end=lambda why: end_stalled_process(hosted, why, watch)
     )
     log.info("process_started", process=hosted.process)
-    sd_notify.say("READY=1", "WATCHDOG=1", "STATUS=")
-    liveness.tell(hosted.process, hosted.stall_timeout_s)
+    sd_notify.notify("READY=1", "WATCHDOG=1", "STATUS=")
+    liveness.write_sign(hosted.process, hosted.stall_timeout_s)
     eventlet.spawn_n(sample, hosted, work_watch)
     for container in hosted.containers:
         if of_process(container.part).tables:
@@ -391,10 +392,10 @@ def report_schema(settings: Config, part: str) -> None:
     startup_report.report(settings, part)
 
 
-def end_standing(hosted: Host, why: str, watch: StallWatch) -> None:
+def end_stalled_process(hosted: Host, why: str, watch: StallWatch) -> None:
     """End this process because its work stands still; the log shows the stack of each worker."""
     log.critical("stalled_process_ended", problem=why, stacks=hosted.stacks())
-    sd_notify.say(f"{sd_notify.FAULT}={why}")
+    sd_notify.notify(f"{sd_notify.FAULT}={why}")
     sys.stdout.flush()
     watch.end(why)
 
@@ -405,7 +406,7 @@ def stop(hosted: Host, service: Any) -> bool:
     Returns:
         Whether they stopped in order, with no work left in hand.
     """
-    sd_notify.say("STOPPING=1")
+    sd_notify.notify("STOPPING=1")
     patience = eventlet.Timeout(STOP_TIMEOUT_S)
     try:
         if hosted.is_ready:

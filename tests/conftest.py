@@ -28,10 +28,10 @@ from services.platform import database as providers  # noqa: E402
 from services.platform.config import Config  # noqa: E402
 from services.platform.database import Database  # noqa: E402
 from tests.providers import Provider, settings_for  # noqa: E402
-from tests.support.alerts_domain import Desk  # noqa: E402
+from tests.support.alerts_domain import AlertsDomain  # noqa: E402
 from tests.support.commands import run_vigil  # noqa: E402
-from tests.support.notifications_domain import Office  # noqa: E402
-from tests.support.outside_clients import Outside  # noqa: E402
+from tests.support.notifications_domain import NotificationsDomain  # noqa: E402
+from tests.support.outside_clients import OutsideClients  # noqa: E402
 
 hypothesis_settings.register_profile("vigil", deadline=None, database=None)
 hypothesis_settings.load_profile("vigil")
@@ -141,9 +141,9 @@ def stack(servers: Stack) -> Stack:
 
 
 @pytest.fixture
-def outside(stack: Stack) -> Iterator[Outside]:
+def outside(stack: Stack) -> Iterator[OutsideClients]:
     """Yield the clients that are outside of Vigil: devices and control rooms."""
-    with Outside(stack) as found:
+    with OutsideClients(stack) as found:
         yield found
 
 
@@ -240,7 +240,7 @@ def database(config: Config, engine: Engine) -> Iterator[Database]:  # noqa: ARG
 
 
 @pytest.fixture
-def desk(database: Database, config: Config, engine: Engine) -> Desk:
+def desk(database: Database, config: Config, engine: Engine) -> AlertsDomain:
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -250,24 +250,24 @@ def desk(database: Database, config: Config, engine: Engine) -> Desk:
         connection.execute(
             text("INSERT INTO site (tenant_id, name, time_zone) VALUES (1, 'Dock', 'Asia/Kolkata')")
         )
-    return Desk(database, config)
+    return AlertsDomain(database, config)
 
 
 @pytest.fixture
 def open_office(
-    desk: Desk,
+    desk: AlertsDomain,
     engine: Engine,
     environment: dict[str, str],
     outer: dict[str, Provider],  # noqa: ARG001 - they take what the office sends
-) -> Callable[..., AbstractContextManager[Office]]:
+) -> Callable[..., AbstractContextManager[NotificationsDomain]]:
     """Return a function that opens the notifications service without its shell.
 
     The function's `changes` are changes of the service's settings.
     """
 
     @contextmanager
-    def opened(**changes: Any) -> Iterator[Office]:
-        made = Office(desk, engine, environment, **changes)
+    def opened(**changes: Any) -> Iterator[NotificationsDomain]:
+        made = NotificationsDomain(desk, engine, environment, **changes)
         try:
             yield made
         finally:

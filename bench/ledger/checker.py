@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine, text
 
-from bench.ledger.messages import Entry
+from bench.ledger.messages import LedgerEntry
 from services.contracts.families import BATCHED
 
 TABLES = (*(row.table for row in BATCHED), "alert_occurrence")
@@ -19,7 +19,7 @@ QUIET_S = 15.0
 LOOK_AGAIN_S = 0.25
 
 
-class Balance(NamedTuple):
+class LedgerBalance(NamedTuple):
     """Counts of distinct messages. The lists name the first messages of each kind.
 
     `missing` messages were acknowledged by the broker and are nowhere: they are lost. `unconfirmed`
@@ -44,13 +44,13 @@ class Balance(NamedTuple):
 
 
 def weigh(
-    entries: Sequence[Entry],
+    entries: Sequence[LedgerEntry],
     *,
     stored: Mapping[str, int],
     refused: Mapping[str, int],
     dead: Set[str],
     unacknowledged: Set[str] = frozenset(),
-) -> Balance:
+) -> LedgerBalance:
     """Return the balance of a ledger and the findings. Pure.
 
     The findings are the rows for each msg_id, and the msg_ids in dead letters.
@@ -67,7 +67,7 @@ def weigh(
             doubled.append(name)
         elif name not in dead and entry.refused != (name in refused):
             misjudged.append(name)
-    return Balance(
+    return LedgerBalance(
         sent=len(entries),
         stored=len(stored),
         refused=len(refused),
@@ -81,14 +81,14 @@ def weigh(
 
 
 def check(
-    entries: Sequence[Entry],
+    entries: Sequence[LedgerEntry],
     engine: Engine,
     *,
     run: str,
     dead_bodies: Callable[[], list[bytes]] = list,
     unacknowledged: Set[str] = frozenset(),
     tables: Sequence[str] = TABLES,
-) -> Balance:
+) -> LedgerBalance:
     """Return the balance of every message of a run."""
     return weigh(
         entries,
@@ -100,7 +100,7 @@ def check(
 
 
 def overtaken(
-    entries: Sequence[Entry], engine: Engine, *, run: str, tables: Sequence[str] = TABLES
+    entries: Sequence[LedgerEntry], engine: Engine, *, run: str, tables: Sequence[str] = TABLES
 ) -> list[str]:
     """Return the messages that were stored after a later message of their source and topic.
 
@@ -116,7 +116,7 @@ def overtaken(
     return out_of_order(entries, transactions)
 
 
-def out_of_order(entries: Sequence[Entry], transactions: Mapping[str, int]) -> list[str]:
+def out_of_order(entries: Sequence[LedgerEntry], transactions: Mapping[str, int]) -> list[str]:
     """Return messages whose transaction came after that of a later message of their topic. Pure."""
     first_after: dict[str, int] = {}
     found = []
@@ -131,7 +131,7 @@ def out_of_order(entries: Sequence[Entry], transactions: Mapping[str, int]) -> l
 
 
 def wait(
-    entries: Sequence[Entry],
+    entries: Sequence[LedgerEntry],
     engine: Engine,
     *,
     run: str,
@@ -140,7 +140,7 @@ def wait(
     quiet_s: float = QUIET_S,
     during: Callable[[], None] = lambda: None,
     tables: Sequence[str] = TABLES,
-) -> Balance:
+) -> LedgerBalance:
     """Repeat `check` until every message is found, or nothing changes for `quiet_s` seconds."""
     changed_s, before = time.monotonic(), None
     while True:

@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 
-from bench.ledger.messages import Entry
+from bench.ledger.messages import LedgerEntry
 from gateway.mqtt import packets as wire
 
 WINDOW = 1000
@@ -29,19 +29,19 @@ def connect(host: str, port: int) -> socket.socket:
     return sock
 
 
-class Sender:
+class LedgerSender:
     """One connection with its share of the ledger.
 
     The messages are encoded before the clock starts.
     """
 
-    def __init__(self, host: str, port: int, name: str, prefix: str, entries: Sequence[Entry]) -> None:
+    def __init__(self, host: str, port: int, name: str, prefix: str, entries: Sequence[LedgerEntry]) -> None:
         outgoing = [entry for entry in entries for _ in range(entry.copies)]
         self.packets = packets(outgoing, prefix)
         self.names = [entry.msg_id for entry in outgoing]
         self.sock = connect(host, port)
         self.sock.sendall(wire.connect(name))
-        self.reader = wire.Reader()
+        self.reader = wire.PacketReader()
         self.sent = 0
         self.acknowledged = 0
 
@@ -70,7 +70,7 @@ class Sender:
         return set(self.names[self.acknowledged :]) - set(self.names[: self.acknowledged])
 
 
-def packets(outgoing: Sequence[Entry], prefix: str = "") -> list[bytes]:
+def packets(outgoing: Sequence[LedgerEntry], prefix: str = "") -> list[bytes]:
     """Return one PUBLISH for each entry. Packet ids repeat only far behind the window."""
     return [
         wire.publish(prefix + entry.topic, entry.payload, message_id=number % 65_535 + 1)
@@ -78,12 +78,12 @@ def packets(outgoing: Sequence[Entry], prefix: str = "") -> list[bytes]:
     ]
 
 
-def shares(entries: Sequence[Entry], connections: int) -> list[list[Entry]]:
+def shares(entries: Sequence[LedgerEntry], connections: int) -> list[list[LedgerEntry]]:
     """Return the entries of each connection.
 
     All messages of one topic use one connection, as those of a device do, and keep their order.
     """
-    found: list[list[Entry]] = [[] for _ in range(connections)]
+    found: list[list[LedgerEntry]] = [[] for _ in range(connections)]
     for entry in entries:
         found[zlib.crc32(entry.topic.encode()) % connections].append(entry)
     return found
@@ -103,7 +103,7 @@ class Receipts:
     def __init__(self, host: str, port: int, name: str, prefix: str) -> None:
         self.sock = connect(host, port)
         self.sock.sendall(wire.connect(name) + wire.subscribe(f"{prefix}receipt/#", qos=0))
-        self._reader = wire.Reader()
+        self._reader = wire.PacketReader()
         self.stored: dict[bytes, float] = {}
         self.last_s = 0.0
         granted = False
@@ -130,7 +130,7 @@ class Receipts:
                 self.last_s = now_s
 
 
-class Result:
+class LoadResult:
     """Result of a run. Times are of the monotonic clock."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class Result:
 
 
 def run(
-    entries: Sequence[Entry],
+    entries: Sequence[LedgerEntry],
     *,
     host: str,
     port: int,
@@ -154,18 +154,18 @@ def run(
     during: Callable[[], None] = lambda: None,
     quiet_s: float = QUIET_S,
     rate: float | None = None,
-) -> Result:
+) -> LoadResult:
     """Send the whole ledger, at `rate` messages a second when given.
 
     With `receipts`, wait until every message that can be stored is stored, or until nothing has
     come for `quiet_s`.
     """
     senders = [
-        Sender(host, port, f"bench-{time.monotonic_ns()}-{number}", prefix, share)
+        LedgerSender(host, port, f"bench-{time.monotonic_ns()}-{number}", prefix, share)
         for number, share in enumerate(shares(entries, connections))
     ]
     expected = sum(not entry.refused for entry in entries)
-    result = Result()
+    result = LoadResult()
     result.started_s = moved_s = said_s = time.monotonic()
     while True:
         sent = sum(sender.sent for sender in senders)
@@ -180,7 +180,7 @@ def run(
             break
         socks = [sender.sock for sender in busy] + ([receipts.sock] if receipts else [])
         readable = select.select(socks, [], [], 0.02 if rate else 0.5)[0]
-        listeners: list[Sender | Receipts] = [*busy, *([receipts] if receipts else [])]
+        listeners: list[LedgerSender | Receipts] = [*busy, *([receipts] if receipts else [])]
         for listener in listeners:
             if listener.sock in readable:
                 listener.listen()

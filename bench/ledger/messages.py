@@ -26,7 +26,7 @@ ZONE_M = 500.0
 NEIGHBOUR_M, NEIGHBOURS_APART_M = 300.0, 800.0
 
 
-class Entry(NamedTuple):
+class LedgerEntry(NamedTuple):
     """One line of the ledger before it is sent. `copies` is the number of its sends."""
 
     family: str
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     copies: int
 
 
-def make(*, count: int, sources: int, seed: int, run: str, now: datetime) -> list[Entry]:
+def make(*, count: int, sources: int, seed: int, run: str, now: datetime) -> list[LedgerEntry]:
     """Return `count` distinct messages from `sources` sources.
 
     The same seed makes the same messages.
@@ -70,7 +70,7 @@ def zones(count: int) -> list[tuple[float, float, float]]:
     return found
 
 
-def _entry(family: str, msg_id: str, source: int, chance: random.Random, at: datetime) -> Entry:
+def _entry(family: str, msg_id: str, source: int, chance: random.Random, at: datetime) -> LedgerEntry:
     guards = family == "guard"
     topic, fields = _guard(source, chance, at) if guards else _MAKERS[family](source, chance)
     refused = guards and chance.random() < REFUSED_SHARE
@@ -78,7 +78,9 @@ def _entry(family: str, msg_id: str, source: int, chance: random.Random, at: dat
         del fields["lat"]
     copies = 2 if chance.random() < TWICE_SHARE else 1
     timed = {**fields, "timestamp": at.isoformat(), "msg_id": msg_id}
-    return Entry(family, topic, json.dumps(timed, separators=(",", ":")).encode(), msg_id, refused, copies)
+    return LedgerEntry(
+        family, topic, json.dumps(timed, separators=(",", ":")).encode(), msg_id, refused, copies
+    )
 
 
 def _guard(source: int, chance: random.Random, at: datetime) -> tuple[str, dict[str, Any]]:

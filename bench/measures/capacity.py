@@ -21,7 +21,7 @@ SERVERS = frozenset({"postgres", "rabbitmq", "redis", "haproxy", "mosquitto"})
 NOT_COUNTED = frozenset({"generator", "epmd"})
 
 
-class Need(NamedTuple):
+class ProcessNeed(NamedTuple):
     """One kind of process: its cores, and the number of its processes."""
 
     name: str
@@ -34,7 +34,7 @@ def messages_per_s(sources: int) -> float:
     return sum(sender.sources / sender.every_s for sender in MIX.values()) * sources / 1000
 
 
-def needs(cpu_s_per_1000: Mapping[str, float], sources: int) -> list[Need]:
+def needs(cpu_s_per_1000: Mapping[str, float], sources: int) -> list[ProcessNeed]:
     """Return the need of each kind of process for so many sources."""
     per_s = messages_per_s(sources)
     found = []
@@ -42,7 +42,7 @@ def needs(cpu_s_per_1000: Mapping[str, float], sources: int) -> list[Need]:
         if name not in NOT_COUNTED:
             cores = used * per_s / 1000
             count = 1 if name in SERVERS else max(SAFE, math.ceil(cores / BUSY))
-            found.append(Need(name, cores, count))
+            found.append(ProcessNeed(name, cores, count))
     return found
 
 

@@ -28,7 +28,7 @@ DAY_S = 86_400.0
 GB = 1e9
 
 
-class Sender(NamedTuple):
+class SenderGroup(NamedTuple):
     """Senders among 1,000 sources, each with a message every `every_s` seconds, day and night."""
 
     sources: int
@@ -36,26 +36,26 @@ class Sender(NamedTuple):
 
 
 MIX = {
-    "mqtt_guard_location": Sender(500, 10.0),
-    "mqtt_device_telemetry": Sender(300, 60.0),
-    "mqtt_sensor_reading": Sender(180, 60.0),
-    "mqtt_system_health": Sender(20, 60.0),
-    ALERTS: Sender(1000, 10 * DAY_S),
+    "mqtt_guard_location": SenderGroup(500, 10.0),
+    "mqtt_device_telemetry": SenderGroup(300, 60.0),
+    "mqtt_sensor_reading": SenderGroup(180, 60.0),
+    "mqtt_system_health": SenderGroup(20, 60.0),
+    ALERTS: SenderGroup(1000, 10 * DAY_S),
 }
 WORDS = "500 guards every 10 s, 300 devices, 180 sensors, 20 systems every 60 s, an alert a source in 10 days"
 
 
-class Size(NamedTuple):
+class TableSize(NamedTuple):
     """Size of a table with its indexes, partitions and long values."""
 
     rows: int
     size_bytes: int
 
 
-def of_run(before: Mapping[str, Size], after: Mapping[str, Size]) -> dict[str, Any]:
+def of_run(before: Mapping[str, TableSize], after: Mapping[str, TableSize]) -> dict[str, Any]:
     """Return the figures of a run. When a table of the mix got no rows, the sum is None."""
     grown = {
-        table: Size(
+        table: TableSize(
             after[table].rows - before[table].rows, after[table].size_bytes - before[table].size_bytes
         )
         for table in TABLES

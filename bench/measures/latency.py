@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bench.ledger.load import Receipts, connect
 from bench.measures.cpu import Meter
-from bench.measures.watcher import Watcher
+from bench.measures.watcher import FeedWatcher
 from gateway.mqtt import packets
 
 ALL_CAME_TIMEOUT_S = 15.0
@@ -25,7 +25,7 @@ FIRST_GUARD = 50_000
 """Number of the first guard, far from those of the ledger, so that clocks and tracks do not mix."""
 
 
-class Sent(NamedTuple):
+class TimedMessage(NamedTuple):
     """One message: its msg_id, the name of its awaited event, and its source."""
 
     msg_id: str
@@ -36,13 +36,13 @@ class Sent(NamedTuple):
     recorded_at: datetime
 
 
-class Paced:
+class PacedConnection:
     """Connection that sends one message at a time, and takes the receipts between them.
 
     `prefix` is that of the contestant's topics. Without a `watcher`, frames are not measured.
     """
 
-    def __init__(self, host: str, port: int, *, prefix: str = "", watcher: Watcher | None = None) -> None:
+    def __init__(self, host: str, port: int, *, prefix: str = "", watcher: FeedWatcher | None = None) -> None:
         name = time.monotonic_ns()
         self._prefix = prefix
         self._watcher = watcher
@@ -108,7 +108,7 @@ class Paced:
             found |= percentiles("position_noc", positions, came_s) | percentiles("alert_noc", panics, came_s)
         return found
 
-    def _message(self, number: int) -> Sent:
+    def _message(self, number: int) -> TimedMessage:
         """Return a position of the known guards in turn.
 
         Every twentieth message is a panic of another source.
@@ -125,7 +125,7 @@ class Paced:
         """
         return f"guard-{self._run[1:]}{number:04d}"
 
-    def _send(self, message: Sent) -> None:
+    def _send(self, message: TimedMessage) -> None:
         if self._watcher is not None and message.waits == message.msg_id:
             self._watcher.seen.expect(message.msg_id, message.source_id, message.recorded_at)
         self._number += 1
@@ -161,21 +161,23 @@ def guard(number: int) -> str:
     return f"guard-{FIRST_GUARD + number}"
 
 
-def position(msg_id: str, source_id: str, now: datetime) -> Sent:
+def position(msg_id: str, source_id: str, now: datetime) -> TimedMessage:
     """Return a position in the middle of the site."""
     fields: dict[str, Any] = {"lat": 12.9716, "lon": 77.5946, "accuracy": 5.0}
     return _sent(msg_id, msg_id, source_id, f"guard/{source_id}/gps", fields, now)
 
 
-def panic(msg_id: str, source_id: str, now: datetime) -> Sent:
+def panic(msg_id: str, source_id: str, now: datetime) -> TimedMessage:
     """Return a panic. It is awaited by its source, because its frame has no msg_id."""
     fields = {"severity": "critical"}
     return _sent(msg_id, f"alert:{source_id}", source_id, f"alert/panic/{source_id}", fields, now)
 
 
-def _sent(msg_id: str, waits: str, source_id: str, topic: str, fields: dict[str, Any], now: datetime) -> Sent:
+def _sent(
+    msg_id: str, waits: str, source_id: str, topic: str, fields: dict[str, Any], now: datetime
+) -> TimedMessage:
     payload = json.dumps({**fields, "timestamp": now.isoformat(), "msg_id": msg_id}).encode()
-    return Sent(msg_id, waits, source_id, topic, payload, now)
+    return TimedMessage(msg_id, waits, source_id, topic, payload, now)
 
 
 def percentiles(name: str, sent_s: Mapping[str, float], came_s: Mapping[str, float]) -> dict[str, float]:

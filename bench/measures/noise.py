@@ -35,8 +35,8 @@ import numpy.typing as npt
 from shapely.geometry import box
 
 from services.contracts.zone_parameters import Confirmation
-from services.geofencing.geometry import METRES_A_DEGREE, Zone, ZoneIndex
-from services.geofencing.rule.track import Guarded, Judge, TrackFix
+from services.geofencing.geometry import METRES_A_DEGREE, Geofence, ZoneIndex
+from services.geofencing.rule.track import Judge, TrackFix, ZoneSubject
 from services.platform import config
 
 INTERVAL_S = 10
@@ -63,7 +63,7 @@ PIECE = 2_000
 Floats = npt.NDArray[np.float64]
 
 
-class Model(NamedTuple):
+class NoiseModel(NamedTuple):
     """Noise model. `claims` are factors on the true accuracy, one an hour."""
 
     claims: tuple[float, ...] = (1.0,)
@@ -72,16 +72,16 @@ class Model(NamedTuple):
 
 
 MODELS = {
-    "urban": Model(),
-    "overconfident": Model(claims=(0.1,)),
-    "timid": Model(claims=(10.0,)),
-    "gaps": Model(gaps=True),
-    "teleports": Model(teleports=True),
-    "mixed": Model(claims=(0.1, 1.0, 10.0), gaps=True, teleports=True),
+    "urban": NoiseModel(),
+    "overconfident": NoiseModel(claims=(0.1,)),
+    "timid": NoiseModel(claims=(10.0,)),
+    "gaps": NoiseModel(gaps=True),
+    "teleports": NoiseModel(teleports=True),
+    "mixed": NoiseModel(claims=(0.1, 1.0, 10.0), gaps=True, teleports=True),
 }
 
 
-class Heard(NamedTuple):
+class ReceivedFixes(NamedTuple):
     """Fixes that a phone sends.
 
     They hold seconds, metres east of the edge and north of its middle, and the claimed accuracy.
@@ -93,17 +93,19 @@ class Heard(NamedTuple):
     accuracy_m: Floats
 
 
-class Weather(NamedTuple):
+class NoiseWeather(NamedTuple):
     """Size and slowness of the error."""
 
     sigma_m: float = SIGMA_M
     correlation_s: float = CORRELATION_S
 
 
-USUAL = Weather()
+USUAL = NoiseWeather()
 
 
-def heard(east_m: Floats, model: Model, chance: np.random.Generator, weather: Weather = USUAL) -> Heard:
+def received_fixes(
+    east_m: Floats, model: NoiseModel, chance: np.random.Generator, weather: NoiseWeather = USUAL
+) -> ReceivedFixes:
     """Return fixes of a guard at these places, one each ten seconds, with the noise of a model."""
     count = len(east_m)
     at_s = np.arange(count, dtype=float) * INTERVAL_S
@@ -115,10 +117,10 @@ def heard(east_m: Floats, model: Model, chance: np.random.Generator, weather: We
     if model.teleports:
         _teleport(error, chance)
     kept = _without_gaps(at_s, chance) if model.gaps else np.ones(count, dtype=bool)
-    return Heard(at_s[kept], (east_m + error[:, 0])[kept], error[kept, 1], claimed[kept])
+    return ReceivedFixes(at_s[kept], (east_m + error[:, 0])[kept], error[kept, 1], claimed[kept])
 
 
-def _wander(count: int, chance: np.random.Generator, weather: Weather) -> Floats:
+def _wander(count: int, chance: np.random.Generator, weather: NoiseWeather) -> Floats:
     """Return a sampled Ornstein-Uhlenbeck walk.
 
     x' = a x + sqrt(1 - a²) sigma n, a = exp(-dt / tau).
@@ -149,7 +151,7 @@ def _without_gaps(at_s: Floats, chance: np.random.Generator) -> npt.NDArray[np.b
     return kept
 
 
-def fixes_of(told: Heard) -> Iterator[TrackFix]:
+def fixes_of(told: ReceivedFixes) -> Iterator[TrackFix]:
     """Yield the same data as fixes at the equator, with the edge on the meridian of Greenwich."""
     for number, (at_s, east, north, accuracy) in enumerate(
         zip(*(part.tolist() for part in told), strict=True)
@@ -160,19 +162,19 @@ def fixes_of(told: Heard) -> Iterator[TrackFix]:
         )
 
 
-def site(settings: config.Location) -> ZoneIndex:
+def site(settings: config.LocationSettings) -> ZoneIndex:
     usual = Confirmation(settings.confirm_fixes, settings.confirm_s)
     size = HALF_M / METRES_A_DEGREE
     area = box(-2 * size, -size, 0.0, size)
-    return ZoneIndex([Zone(zone_id=1, kind="required", area=area, enter=usual, exit=usual)])
+    return ZoneIndex([Geofence(zone_id=1, kind="required", area=area, enter=usual, exit=usual)])
 
 
-def violations(told: Heard, settings: config.Location) -> list[float]:
+def violations(told: ReceivedFixes, settings: config.LocationSettings) -> list[float]:
     """Return the times, in seconds, at which Vigil confirmed that the guard was outside."""
     judge, belief, found = Judge(site(settings), settings), None, []
     fixes = list(fixes_of(told))
     for start in range(0, len(fixes), PIECE):
-        belief, steps = judge.judge(Guarded("guard-1"), belief, fixes[start : start + PIECE])
+        belief, steps = judge.judge(ZoneSubject("guard-1"), belief, fixes[start : start + PIECE])
         found += [
             (transition.confirmed_at - T0).total_seconds()
             for step in steps
@@ -182,19 +184,21 @@ def violations(told: Heard, settings: config.Location) -> list[float]:
     return found
 
 
-def plain_exits(told: Heard) -> list[float]:
+def plain_exits(told: ReceivedFixes) -> list[float]:
     """Return the times at which the plain rule changed from inside to outside."""
     outside = (told.east_m > 0) | (told.east_m < -2 * HALF_M) | (np.abs(told.north_m) > HALF_M)
     before = np.concatenate([[False], outside[:-1]])
     return told.at_s[outside & ~before].tolist()
 
 
-def stationary(model: Model, chance: np.random.Generator, days: int, weather: Weather) -> Heard:
-    return heard(np.full(days * A_DAY, -INSIDE_M), model, chance, weather)
+def stationary(
+    model: NoiseModel, chance: np.random.Generator, days: int, weather: NoiseWeather
+) -> ReceivedFixes:
+    return received_fixes(np.full(days * A_DAY, -INSIDE_M), model, chance, weather)
 
 
 def delay_fixes(
-    model: Model, chance: np.random.Generator, settings: config.Location, weather: Weather
+    model: NoiseModel, chance: np.random.Generator, settings: config.LocationSettings, weather: NoiseWeather
 ) -> float | None:
     """Return the fix intervals from the step over the edge to the confirmed violation.
 
@@ -204,14 +208,14 @@ def delay_fixes(
     start_m = LEAVES_AT_M - chance.uniform(0, WALK_MPS * INTERVAL_S)
     count = int((LEFT_AT_M - start_m) / (WALK_MPS * INTERVAL_S))
     east: Floats = start_m + WALK_MPS * INTERVAL_S * np.arange(count, dtype=np.float64)
-    found = violations(heard(east, model, chance, weather), settings)
+    found = violations(received_fixes(east, model, chance, weather), settings)
     crossed_s = -start_m / WALK_MPS
     after = [at_s - crossed_s for at_s in found if at_s >= crossed_s]
     return after[0] / INTERVAL_S if after else None
 
 
 def measure(
-    *, seed: int = 1, days: int = DAYS, exits: int = EXITS, weather: Weather = USUAL
+    *, seed: int = 1, days: int = DAYS, exits: int = EXITS, weather: NoiseWeather = USUAL
 ) -> dict[str, float]:
     """Return false exits a guard-day and the median delay, over all models and of each."""
     settings = config.load(environ={}).location
@@ -248,7 +252,7 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, default=SIGMA_M, help="metres")
     parser.add_argument("--correlation", type=float, default=CORRELATION_S, help="seconds")
     chosen = parser.parse_args()
-    weather = Weather(chosen.sigma, chosen.correlation)
+    weather = NoiseWeather(chosen.sigma, chosen.correlation)
     print(
         json.dumps(measure(seed=chosen.seed, days=chosen.days, exits=chosen.exits, weather=weather), indent=1)
     )

@@ -14,7 +14,7 @@ SETTLE_S = 5.0
 KIB = 1024
 
 
-class Rest(NamedTuple):
+class RestFigures(NamedTuple):
     """Cores and memory by process.
 
     Memory is the proportional set size in MiB, in which shared pages are counted once.
@@ -27,14 +27,14 @@ class Rest(NamedTuple):
         return {"cores": round(sum(self.cores.values()), 4), "mib": round(sum(self.mib.values()))}
 
 
-def measure(pids: Mapping[str, int], *, seconds: float) -> Rest:
+def measure(pids: Mapping[str, int], *, seconds: float) -> RestFigures:
     """Measure processes for some seconds in which nothing sends messages."""
     time.sleep(SETTLE_S)
     meter, started_s = Meter(pids), time.monotonic()
     time.sleep(seconds)
     passed_s = time.monotonic() - started_s
     cores = {name: round(used_s / passed_s, 4) for name, used_s in sorted(meter.read().items())}
-    return Rest(cores, {name: pss_mib(pid) for name, pid in sorted(pids.items())})
+    return RestFigures(cores, {name: pss_mib(pid) for name, pid in sorted(pids.items())})
 
 
 def pss_mib(pid: int) -> float:

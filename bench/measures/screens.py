@@ -28,12 +28,12 @@ REQUEST = (
 )
 
 
-class Frame(NamedTuple):
+class ReceivedFrame(NamedTuple):
     opcode: int
     payload: bytes
 
 
-def frames(buffer: bytearray) -> Iterator[Frame]:
+def frames(buffer: bytearray) -> Iterator[ReceivedFrame]:
     """Yield the whole frames and remove them from the buffer. Pure.
 
     The rest of the buffer is the beginning of the next frame.
@@ -45,12 +45,12 @@ def frames(buffer: bytearray) -> Iterator[Frame]:
             size = int.from_bytes(buffer[2:at], "big")
         if len(buffer) < at + size:
             return
-        frame = Frame(buffer[0] & 0x0F, bytes(buffer[at : at + size]))
+        frame = ReceivedFrame(buffer[0] & 0x0F, bytes(buffer[at : at + size]))
         del buffer[: at + size]
         yield frame
 
 
-class Screen:
+class WebsocketClient:
     """One websocket client.
 
     `came_s` holds the seconds from an alert's making to its arrival, by the alert's frame id, in
@@ -92,7 +92,7 @@ class Screen:
         """Return True while the other end has not closed the connection. This reads no data."""
         return self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == ESTABLISHED
 
-    def _take(self, frame: Frame, now_s: float) -> None:
+    def _take(self, frame: ReceivedFrame, now_s: float) -> None:
         if frame.opcode == PING:
             self.sock.sendall(PONG)
         elif frame.opcode == CLOSE:
@@ -107,31 +107,31 @@ class Screen:
             self.came_s[int(frame_id)] = now_s - int(frame_id) / 1e6
 
 
-class Crowd:
+class WebsocketCrowd:
     """Websocket clients that are served in turn."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
         self._selector = selectors.DefaultSelector()
-        self._reading: set[Screen] = set()
+        self._reading: set[WebsocketClient] = set()
 
-    def open(self, tokens: Sequence[str]) -> list[Screen]:
+    def open(self, tokens: Sequence[str]) -> list[WebsocketClient]:
         """Open one client for each token, all at once, and wait until each has its snapshot."""
-        screens = [Screen(*self._address, token) for token in tokens]
+        screens = [WebsocketClient(*self._address, token) for token in tokens]
         for screen in screens:
             self.read_again(screen)
         self.serve_until(lambda: all(screen.is_open for screen in screens), timeout_s=OPEN_TIMEOUT_S)
         return screens
 
-    def stop_reading(self, screen: Screen) -> None:
+    def stop_reading(self, screen: WebsocketClient) -> None:
         self._reading.discard(screen)
         self._selector.unregister(screen.sock)
 
-    def read_again(self, screen: Screen) -> None:
+    def read_again(self, screen: WebsocketClient) -> None:
         self._reading.add(screen)
         self._selector.register(screen.sock, selectors.EVENT_READ, screen)
 
-    def close(self, screen: Screen) -> None:
+    def close(self, screen: WebsocketClient) -> None:
         if screen in self._reading:
             self.stop_reading(screen)
         screen.sock.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measures.cpu import used_s
-from bench.measures.screens import Crowd, Screen
+from bench.measures.screens import WebsocketClient, WebsocketCrowd
 from gateway.noc.auth.tokens import Tokens
 from ops.local.stack import Stack
 from services.feed.stream import FeedWriter
@@ -45,7 +45,7 @@ class Sockets:
         self._say = say
         self._feed = FeedWriter.from_config(configuration.load(environ=environ))
         self._tokens = Tokens(environ["JWT_SECRET"])
-        self._crowd = Crowd("127.0.0.1", int(environ["VIGIL_HTTP_PORT"]))
+        self._crowd = WebsocketCrowd("127.0.0.1", int(environ["VIGIL_HTTP_PORT"]))
         [self._pid] = [p.pid for p in stack.supervisor.processes if p.name == GATEWAY and p.pid]
 
     def measure(self, *, quick: bool = False) -> dict[str, float]:
@@ -84,7 +84,7 @@ class Sockets:
         for number in range(rounds):
             others = self._open(STALLED, name=f"stalls-{number}")
             without_s += self._publish([*readers, *others], ROUND_ALERTS, per_s=PER_S, of=readers)
-            stall = Stall(self._crowd, others, self._pid)
+            stall = StalledClients(self._crowd, others, self._pid)
             with_s += self._publish(readers, ROUND_ALERTS, per_s=PER_S, also=stall.look)
             closed_s.append(stall.all_closed_s())
             memory_kib.append(stall.memory_kib)
@@ -100,21 +100,21 @@ class Sockets:
             "stalled_rss_kib_per_socket": round(max(memory_kib), 1),
         }
 
-    def _open(self, count: int, *, name: str = "screen") -> list[Screen]:
+    def _open(self, count: int, *, name: str = "screen") -> list[WebsocketClient]:
         claims: dict[str, Any] = {"tenant_id": TENANT_ID, "role": "operator", "lifetime_s": 3600}
         return self._crowd.open([self._tokens.make(name=f"{name}-{n}", **claims) for n in range(count)])
 
-    def _close(self, screens: Sequence[Screen]) -> None:
+    def _close(self, screens: Sequence[WebsocketClient]) -> None:
         for screen in screens:
             self._crowd.close(screen)
 
     def _publish(
         self,
-        screens: Sequence[Screen],
+        screens: Sequence[WebsocketClient],
         count: int,
         *,
         per_s: float,
-        of: Sequence[Screen] | None = None,
+        of: Sequence[WebsocketClient] | None = None,
         also: Callable[[], None] = lambda: None,
     ) -> list[float]:
         """Return the seconds of each alert to each client, or only to the clients in `of`."""
@@ -130,10 +130,10 @@ class Sockets:
         return [wait_s for screen in of or screens for wait_s in waits(screen.came_s, sent)]
 
 
-class Stall:
+class StalledClients:
     """Clients that stop reading. They are watched until the gateway has closed each."""
 
-    def __init__(self, crowd: Crowd, screens: Sequence[Screen], pid: int) -> None:
+    def __init__(self, crowd: WebsocketCrowd, screens: Sequence[WebsocketClient], pid: int) -> None:
         for screen in screens:
             crowd.stop_reading(screen)
         self._screens = screens
@@ -141,7 +141,7 @@ class Stall:
         self._started_s = time.monotonic()
         self._before_kib = rss_kib(pid)
         self._peak_kib = self._before_kib
-        self._closed_s: dict[Screen, float] = {}
+        self._closed_s: dict[WebsocketClient, float] = {}
 
     def look(self) -> None:
         self._peak_kib = max(self._peak_kib, rss_kib(self._pid))

@@ -22,7 +22,7 @@ SLACK = timedelta(milliseconds=1)
 """Times may lose digits on their way."""
 
 
-class Shown(NamedTuple):
+class ShownItem(NamedTuple):
     """One position of a frame, or one alert, which has no times."""
 
     source_id: str
@@ -30,7 +30,7 @@ class Shown(NamedTuple):
     received_at: datetime | None = None
 
 
-class Seen:
+class ShownItems:
     """Positions and alerts that a session was sent, compared with the original messages.
 
     A position counts as shown when a position of its guard comes that is not older. Two threads may
@@ -51,7 +51,7 @@ class Seen:
         """
         self._waiting[source_id].append((recorded_at, name))
 
-    def take(self, shown: Iterable[Shown], *, at_s: float, now_s: float) -> None:
+    def take(self, shown: Iterable[ShownItem], *, at_s: float, now_s: float) -> None:
         """Record a frame. `at_s` is of the monotonic clock, and `now_s` is of the epoch."""
         for one in shown:
             if one.recorded_at is None:
@@ -75,16 +75,16 @@ class Seen:
         ]
 
 
-class Watcher(threading.Thread):
+class FeedWatcher(threading.Thread):
     """Reader of a feed's frames into `seen`. `open_frame` returns the contents of a frame."""
 
-    def __init__(self, url: str, open_frame: Callable[[str], list[Shown]], *, token: str = "") -> None:
+    def __init__(self, url: str, open_frame: Callable[[str], list[ShownItem]], *, token: str = "") -> None:
         super().__init__(daemon=True)
         header = [f"Authorization: Bearer {token}"] if token else []
         self._connection = websocket.create_connection(url, header=header, timeout=60)
         self._open = open_frame
         self._ready = threading.Event()
-        self.seen = Seen()
+        self.seen = ShownItems()
         self.start()
         if not self._ready.wait(READY_TIMEOUT_S):
             raise TimeoutError(f"no snapshot within {READY_TIMEOUT_S:g} s")
@@ -112,26 +112,26 @@ def is_snapshot(text: str) -> bool:
     return text.startswith(('{"type":"snapshot"', '{"type": "snapshot"'))
 
 
-def vigil_frames(keys: Mapping[str, str], tenant_id: int) -> Callable[[str], list[Shown]]:
+def vigil_frames(keys: Mapping[str, str], tenant_id: int) -> Callable[[str], list[ShownItem]]:
     """Return a function that opens frames of Vigil's feed."""
 
-    def opened(text: str) -> list[Shown]:
+    def opened(text: str) -> list[ShownItem]:
         if json.loads(text)["type"] not in ("positions", "critical_alert"):
             return []
         data = encryption.open_frame(text, keys=keys, tenant_id=tenant_id).data
-        return [shown_of(item) for item in (data if isinstance(data, list) else [data])]
+        return [item_of(item) for item in (data if isinstance(data, list) else [data])]
 
     return opened
 
 
-def peer_frames(text: str) -> list[Shown]:
+def peer_frames(text: str) -> list[ShownItem]:
     """Return the contents of a frame of the plain peer."""
-    return [shown_of(item) for item in json.loads(text)["data"]]
+    return [item_of(item) for item in json.loads(text)["data"]]
 
 
-def shown_of(item: Mapping[str, Any]) -> Shown:
+def item_of(item: Mapping[str, Any]) -> ShownItem:
     """Return a position or an alert as a frame holds it."""
     if "guard_id" not in item or "lat" not in item:
-        return Shown(item["source_id"])
+        return ShownItem(item["source_id"])
     times = (datetime.fromisoformat(item[name]) for name in ("recorded_at", "received_at"))
-    return Shown(item["guard_id"], *times)
+    return ShownItem(item["guard_id"], *times)

@@ -18,8 +18,8 @@ from datetime import UTC, datetime, timedelta
 from shapely.geometry import Point, Polygon
 
 from services.contracts.zone_parameters import Confirmation
-from services.geofencing.geometry import METRES_A_DEGREE, Zone, ZoneIndex
-from services.geofencing.rule.track import Belief, Guarded, Judge, TrackFix
+from services.geofencing.geometry import METRES_A_DEGREE, Geofence, ZoneIndex
+from services.geofencing.rule.track import Belief, Judge, TrackFix, ZoneSubject
 from services.platform import config
 
 FEW, MANY = 10, 10_000
@@ -31,10 +31,10 @@ CIRCLES = 0.5
 T0 = datetime(2026, 3, 2, 8, tzinfo=UTC)
 USUAL = Confirmation(2, 60.0)
 
-Track = tuple[Guarded, Belief | None, Sequence[TrackFix]]
+Track = tuple[ZoneSubject, Belief | None, Sequence[TrackFix]]
 
 
-def zones(count: int, chance: random.Random) -> list[Zone]:
+def zones(count: int, chance: random.Random) -> list[Geofence]:
     """Return a grid of zones, 400 m apart, half of them circles."""
     across = math.ceil(math.sqrt(count))
     found = []
@@ -47,7 +47,9 @@ def zones(count: int, chance: random.Random) -> list[Zone]:
             else (_polygon(lat, lon, chance), None)
         )
         found.append(
-            Zone(zone_id=number + 1, kind="required", area=area, radius_m=radius_m, enter=USUAL, exit=USUAL)
+            Geofence(
+                zone_id=number + 1, kind="required", area=area, radius_m=radius_m, enter=USUAL, exit=USUAL
+            )
         )
     return found
 
@@ -64,7 +66,7 @@ def _degrees(metres: float) -> float:
 
 def tracks(
     count: int, zone_count: int, *, turn: int, chance: random.Random
-) -> list[tuple[Guarded, list[TrackFix]]]:
+) -> list[tuple[ZoneSubject, list[TrackFix]]]:
     """Return one fix for each guard, ten seconds after the previous one."""
     across = math.ceil(math.sqrt(zone_count))
     found = []
@@ -76,7 +78,7 @@ def tracks(
         lon = LON + _degrees(column * SPACING_M + chance.uniform(-30, 30))
         key = number.to_bytes(8, "big") + turn.to_bytes(8, "big")
         fix = TrackFix(key, at, at, lat, lon, chance.uniform(4, 15), None)
-        found.append((Guarded(f"guard-{number}"), [fix]))
+        found.append((ZoneSubject(f"guard-{number}"), [fix]))
     return found
 
 

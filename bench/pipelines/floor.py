@@ -30,12 +30,12 @@ from services.contracts.errors import InvalidMessage
 from services.contracts.events import DeviceAlert, RejectedMessage
 from services.contracts.families import TELEMETRY, Fix
 from services.geofencing.rule.fixes import track_fix_of
-from services.geofencing.rule.track import Guarded
+from services.geofencing.rule.track import ZoneSubject
 from services.ingestion import bulk_insert
 from services.ingestion.admission import keep_rejected
-from services.ingestion.source_registry import Registry, Source
+from services.ingestion.source_registry import Source, SourceRegistry
 from services.location.store import LocationStore
-from services.location.zone_cache import ZoneBook
+from services.location.zone_cache import ZoneCache
 from services.platform import config
 from services.platform.database import Database
 from services.telemetry.store import TelemetryStore
@@ -71,9 +71,9 @@ class Floor:
         self._database = Database(settings, name="floor", pool_size=1)
         self._location = LocationStore(self._database)
         self._telemetry = TelemetryStore(self._database)
-        zones = ZoneBook(self._database, Registry.from_config(settings), settings.location)
+        zones = ZoneCache(self._database, SourceRegistry.from_config(settings), settings.location)
         self._judge = zones.judge_of(SOURCE.tenant_id)
-        self._limits = payloads.Limits()
+        self._limits = payloads.PayloadLimits()
         self._batch = settings.gateway.batch_max_messages
         self._prefix = settings.mqtt.topic_prefix
         self._sock = connect(settings.mqtt.host, settings.mqtt.port)
@@ -82,7 +82,7 @@ class Floor:
         self._sock.sendall(packets.connect("floor", clean=False))
         for number, family in enumerate(FAMILIES):
             self._sock.sendall(packets.subscribe(f"{self._prefix}{family}/#", message_id=number + 1))
-        self._reader = packets.Reader()
+        self._reader = packets.PacketReader()
         granted = 0
         while granted < len(FAMILIES):
             granted += sum(first == packets.SUBACK for first, _ in self._reader.feed(self._sock.recv(4096)))
@@ -145,7 +145,7 @@ class Floor:
         seen = bulk_insert.see(connection, [fix.origin for fix in fixes])
         new = [(fix, SOURCE) for fix in fixes if fix.origin.key in seen]
         found = self._judge.judge_many(
-            [(Guarded(fix.origin.source_id), None, [track_fix_of(fix)]) for fix, _ in new]
+            [(ZoneSubject(fix.origin.source_id), None, [track_fix_of(fix)]) for fix, _ in new]
         )
         self._location.insert(connection, new, {step.fix.key: step for _, [step] in found})
         for kind, shape in SHAPES.items():

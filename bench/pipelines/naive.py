@@ -36,11 +36,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 FAMILIES = ("device", "guard", "sensor", "alert", "system")
 
 
-class Base(DeclarativeBase):
+class NaiveBase(DeclarativeBase):
     pass
 
 
-class Common:
+class NaiveColumns:
     id: Mapped[int] = mapped_column(primary_key=True)
     msg_id: Mapped[str | None] = mapped_column(unique=True)
     source: Mapped[str]
@@ -56,7 +56,7 @@ class Common:
     """
 
 
-class Telemetry(Common, Base):
+class NaiveTelemetry(NaiveColumns, NaiveBase):
     __tablename__ = "telemetry"
     __table_args__ = (Index("telemetry_source", "source", "recorded_at"),)
 
@@ -66,7 +66,7 @@ class Telemetry(Common, Base):
     connectivity: Mapped[str | None]
 
 
-class Location(Common, Base):
+class NaiveLocation(NaiveColumns, NaiveBase):
     __tablename__ = "location"
     __table_args__ = (Index("location_source", "source", "recorded_at"),)
 
@@ -78,7 +78,7 @@ class Location(Common, Base):
     geofence_violation: Mapped[bool]
 
 
-class Sensor(Common, Base):
+class NaiveSensor(NaiveColumns, NaiveBase):
     __tablename__ = "sensor"
     __table_args__ = (Index("sensor_source", "source", "recorded_at"),)
 
@@ -87,7 +87,7 @@ class Sensor(Common, Base):
     state: Mapped[str | None]
 
 
-class System(Common, Base):
+class NaiveSystem(NaiveColumns, NaiveBase):
     __tablename__ = "system"
     __table_args__ = (Index("system_source", "source", "recorded_at"),)
 
@@ -97,7 +97,7 @@ class System(Common, Base):
     uptime: Mapped[float | None]
 
 
-class Alert(Common, Base):
+class NaiveAlert(NaiveColumns, NaiveBase):
     __tablename__ = "alert"
     __table_args__ = (Index("alert_source", "source", "recorded_at"),)
 
@@ -105,7 +105,7 @@ class Alert(Common, Base):
     message: Mapped[str | None]
 
 
-class Zone(Base):
+class NaiveZone(NaiveBase):
     __tablename__ = "zone"
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -120,10 +120,10 @@ def engine() -> Any:
 def make_tables() -> None:
     """Create the tables and the zones."""
     made = engine()
-    Base.metadata.create_all(made)
+    NaiveBase.metadata.create_all(made)
     with Session(made) as session:
         for lat, lon, radius_m in json.loads(os.environ["NAIVE_ZONES"]):
-            session.add(Zone(centre=f"SRID=4326;POINT({lon} {lat})", radius_m=radius_m))
+            session.add(NaiveZone(centre=f"SRID=4326;POINT({lon} {lat})", radius_m=radius_m))
         session.commit()
 
 
@@ -162,7 +162,7 @@ class NaiveGateway:
         self.dispatch(f"{family}_received", event)
 
 
-class Database(DependencyProvider):
+class NaiveDatabase(DependencyProvider):
     """Session for each worker."""
 
     def setup(self) -> None:
@@ -175,32 +175,32 @@ class Database(DependencyProvider):
 class NaiveService:
     name = "naive"
 
-    session = Database()
+    session = NaiveDatabase()
 
     @event_handler("naive_gateway", "device_received")
     def store_device(self, event: dict[str, Any]) -> None:
-        self._store(Telemetry, event, "battery", "signal", "temperature", "connectivity")
+        self._store(NaiveTelemetry, event, "battery", "signal", "temperature", "connectivity")
 
     @event_handler("naive_gateway", "sensor_received")
     def store_sensor(self, event: dict[str, Any]) -> None:
-        self._store(Sensor, event, "type", "value", "state")
+        self._store(NaiveSensor, event, "type", "value", "state")
 
     @event_handler("naive_gateway", "system_received")
     def store_system(self, event: dict[str, Any]) -> None:
-        self._store(System, event, "cpu", "memory", "disk", "uptime")
+        self._store(NaiveSystem, event, "cpu", "memory", "disk", "uptime")
 
     @event_handler("naive_gateway", "alert_received")
     def store_alert(self, event: dict[str, Any]) -> None:
-        self._store(Alert, event, "severity", "message")
+        self._store(NaiveAlert, event, "severity", "message")
 
     @event_handler("naive_gateway", "guard_received")
     def store_guard(self, event: dict[str, Any]) -> None:
         payload = event["payload"]
         point = f"SRID=4326;POINT({payload['lon']} {payload['lat']})"
-        near = select(Zone).where(func.ST_DWithin(Zone.centre, point, Zone.radius_m)).limit(1)
+        near = select(NaiveZone).where(func.ST_DWithin(NaiveZone.centre, point, NaiveZone.radius_m)).limit(1)
         inside = self.session.scalar(near)
         extra = {"point": point, "in_geofence": inside is not None, "geofence_violation": inside is None}
-        self._store(Location, event, "accuracy", "speed", "heading", **extra)
+        self._store(NaiveLocation, event, "accuracy", "speed", "heading", **extra)
 
     def _store(self, model: Any, event: dict[str, Any], *names: str, **extra: Any) -> None:
         payload = event["payload"]

@@ -33,7 +33,7 @@ Messages that wait longer get no note.
 """
 
 
-class Backlog:
+class BrokerBacklog:
     """State of the broker's queue, as the lane sees it. Times are seconds of the epoch."""
 
     def __init__(self, heard_at: float | None) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from datetime import datetime
 from typing import NamedTuple
 
-from gateway.mqtt.rate_limit import Share
+from gateway.mqtt.rate_limit import MessageClass
 
 SENDING_SHARE = 0.2
 """Part of the time in which a light batch may be on its way."""
@@ -14,7 +14,7 @@ SMOOTHING = 0.2
 """Weight of the newest batch in the average time that a batch takes."""
 
 
-class Delivery(NamedTuple):
+class MqttDelivery(NamedTuple):
     """One message as the broker delivered it.
 
     `mid` is the message id to acknowledge, on that connection only. `passed_over`: the message
@@ -31,15 +31,15 @@ class Delivery(NamedTuple):
     redelivered: bool = False
     passed_over: bool = False
     outage: str = ""
-    share: Share = Share.FIRST
+    share: MessageClass = MessageClass.FIRST
 
 
-class Batch(NamedTuple):
+class DeliveryBatch(NamedTuple):
     """Deliveries of one connection (`generation`) that are sent together."""
 
     number: int
     generation: int
-    deliveries: list[Delivery]
+    deliveries: list[MqttDelivery]
 
 
 class Batcher:
@@ -72,7 +72,7 @@ class Batcher:
         self._max_age_s = max_age_s
         self._number = 0
         self._generation = 0
-        self._open: list[Delivery] = []
+        self._open: list[MqttDelivery] = []
         self._bytes = 0
         self._left_s = float("-inf")
         self._takes_s = 0.0
@@ -91,7 +91,7 @@ class Batcher:
         self._open = []
         self._bytes = 0
 
-    def add(self, delivery: Delivery, *, now_s: float) -> Batch | None:
+    def add(self, delivery: MqttDelivery, *, now_s: float) -> DeliveryBatch | None:
         """Add one delivery. Return the batch that it filled, else None."""
         self._open.append(delivery)
         self._bytes += len(delivery.payload)
@@ -119,15 +119,15 @@ class Batcher:
         """
         self._takes_s += SMOOTHING * (min(seconds, self._max_age_s) - self._takes_s)
 
-    def due(self, *, now_s: float) -> Batch | None:
+    def due(self, *, now_s: float) -> DeliveryBatch | None:
         """Return the open batch when it is due."""
         due_s = self.due_s
         return self._close(now_s) if due_s is not None and now_s >= due_s else None
 
-    def _close(self, now_s: float) -> Batch:
+    def _close(self, now_s: float) -> DeliveryBatch:
         self._left_s = now_s
         self._number += 1
-        batch = Batch(self._number, self._generation, self._open)
+        batch = DeliveryBatch(self._number, self._generation, self._open)
         self._open = []
         self._bytes = 0
         return batch
@@ -140,7 +140,7 @@ class AckOrder:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[Batch] = deque()
+        self._waiting: deque[DeliveryBatch] = deque()
         self._confirmed: set[int] = set()
 
     @property
@@ -153,11 +153,11 @@ class AckOrder:
         """Return True when every delivered message is acknowledged."""
         return not self._waiting
 
-    def sent(self, batch: Batch) -> None:
+    def sent(self, batch: DeliveryBatch) -> None:
         """Record that a batch is on its way. Call this in the order of delivery."""
         self._waiting.append(batch)
 
-    def confirmed(self, batch: Batch) -> list[Batch]:
+    def confirmed(self, batch: DeliveryBatch) -> list[DeliveryBatch]:
         """Record that a batch is safe.
 
         Return the batches that may be acknowledged now, oldest first.

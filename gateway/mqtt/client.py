@@ -1,6 +1,6 @@
 """Connections to the MQTT broker. This is the only file that uses paho.
 
-paho connects, keeps the session, subscribes and sends keep-alives. `Link` drives it through a
+paho connects, keeps the session, subscribes and sends keep-alives. `MqttLink` drives it through a
 buffer by its documented external-loop calls, so that one read of the socket serves hundreds of
 messages. The frequent packets (PUBLISH, PUBACK) leave the buffer before paho sees them. paho spends
 30 to 40 us on each packet, which was two thirds of the gateway's time (docs/adr/0003).
@@ -26,7 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from gateway.mqtt import packets
 from gateway.mqtt.decoding import topics
 from services.contracts.errors import Outage, Unavailable
-from services.platform.config import Mqtt
+from services.platform.config import MqttSettings
 from services.platform.outages import MQTT
 
 log = structlog.get_logger(__name__)
@@ -51,14 +51,14 @@ OnTaken = Callable[[], None]
 
 It may block for a moment: the lane does not read meanwhile.
 """
-OnMessage = Callable[[str, packets.Published], None]
+OnMessage = Callable[[str, packets.PublishPacket], None]
 """Called with the topic (without the installation's prefix) and the message.
 
 It must not block or raise.
 """
 
 
-def client_id(config: Mqtt, name: str) -> str:
+def client_id(config: MqttSettings, name: str) -> str:
     """Return the client id under which the broker keeps a link's session.
 
     Two links with one client id disconnect each other.
@@ -168,10 +168,10 @@ class BufferedPaho(paho.Client):
         return self.buffered
 
 
-class Link:
+class MqttLink:
     """One connection. `serve` makes it and drives it in one green thread until it breaks."""
 
-    def __init__(self, config: Mqtt, *, name: str, protocol: int = paho.MQTTv5) -> None:
+    def __init__(self, config: MqttSettings, *, name: str, protocol: int = paho.MQTTv5) -> None:
         self._config = config
         self._name = name
         self._protocol = protocol
@@ -326,7 +326,7 @@ class Link:
             raise Unavailable(f"MQTT: {paho.error_string(code)}")
 
 
-class Connection(Link):
+class Connection(MqttLink):
     """Incoming connection of a lane.
 
     The broker keeps the session, and the lane sends acknowledgements itself.
@@ -337,7 +337,7 @@ class Connection(Link):
 
     def __init__(
         self,
-        config: Mqtt,
+        config: MqttSettings,
         *,
         lane: str,
         filters: Sequence[str],
@@ -410,13 +410,13 @@ class Connection(Link):
         return True
 
 
-class Outgoing(Link):
+class OutgoingConnection(MqttLink):
     """Outgoing connection of a lane.
 
     It uses MQTT 3.1.1: nothing of version 5 is needed, and each acknowledgement costs a third less.
     """
 
-    def __init__(self, config: Mqtt, *, lane: str) -> None:
+    def __init__(self, config: MqttSettings, *, lane: str) -> None:
         super().__init__(config, name=f"{lane}-out", protocol=paho.MQTTv311)
         self._waiting: dict[int, _Batch] = {}
         self._last_id = 0

@@ -25,14 +25,14 @@ from eventlet.queue import Queue
 from eventlet.semaphore import Semaphore
 
 from gateway.mqtt import backlog, packets, repeats, retained_positions
-from gateway.mqtt.backlog import Backlog
-from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
-from gateway.mqtt.client import Connection, Link, Outgoing, client_id
+from gateway.mqtt.backlog import BrokerBacklog
+from gateway.mqtt.batch import AckOrder, Batcher, DeliveryBatch, MqttDelivery
+from gateway.mqtt.client import Connection, MqttLink, OutgoingConnection, client_id
 from gateway.mqtt.decoding import link_state, owntracks, payloads, topics, unreadable
-from gateway.mqtt.decoding.identity import Recent
+from gateway.mqtt.decoding.identity import RecentMessages
 from gateway.mqtt.decoding.topics import FILTERS, OPTIONAL
 from gateway.mqtt.fair_queue import FairQueue
-from gateway.mqtt.rate_limit import Limit, PressLimits, Share, SourceLimits
+from gateway.mqtt.rate_limit import MessageClass, PressLimits, SourceLimits, SourceRate
 from gateway.mqtt.retained_sweep import RetainedSweep
 from services.contracts.errors import InvalidMessage, Misconfigured, Unavailable
 from services.contracts.events import (
@@ -45,11 +45,11 @@ from services.contracts.events import (
 from services.contracts.families import BATCHED, Family
 from services.messaging.shards import shard_key, shard_of, split
 from services.platform import metrics, security_events, tracing
-from services.platform.config import Config, Mqtt
+from services.platform.config import Config, MqttSettings
 from services.platform.security_events import IDENTITY_REASONS
 from services.supervision import poison, restarts, work_in_hand
 from services.supervision.crash_marker import CrashMarker
-from services.supervision.work_in_hand import Work
+from services.supervision.work_in_hand import PartWork
 
 log = structlog.get_logger(__name__)
 
@@ -106,9 +106,9 @@ class FairBatches(Queue):
         super().__init__(maxsize)
 
     def _init(self, _maxsize: int | None) -> None:
-        self.queue: FairQueue[Batch] = FairQueue(self._sender_of, _size_of)
+        self.queue: FairQueue[DeliveryBatch] = FairQueue(self._sender_of, _size_of)
 
-    def _sender_of(self, batch: Batch) -> str:
+    def _sender_of(self, batch: DeliveryBatch) -> str:
         return self._sender_name_of(batch.deliveries[0].topic) if batch.deliveries else ""
 
 
@@ -117,7 +117,7 @@ def _source_of(message: Any) -> str:
     return source_id
 
 
-def _size_of(batch: Batch) -> int:
+def _size_of(batch: DeliveryBatch) -> int:
     return sum(len(delivery.payload) for delivery in batch.deliveries)
 
 
@@ -140,7 +140,7 @@ def trace_of(event: Any) -> str | None:
     return event.origin.key.hex() if isinstance(event, DeviceAlert) else None
 
 
-def check_instance(mqtt: Mqtt) -> None:
+def check_instance(mqtt: MqttSettings) -> None:
     """Check that two gateways of a group have different names for the broker.
 
     Raises:
@@ -164,7 +164,7 @@ class Lane:
         gateway = config.gateway
         alone = name == "alert"
         self.name = name
-        self._limits = payloads.Limits(
+        self._limits = payloads.PayloadLimits(
             max_payload_bytes=gateway.max_payload_bytes,
             max_depth=gateway.max_depth,
             max_clock_ahead_s=gateway.max_clock_ahead_s,
@@ -184,7 +184,9 @@ class Lane:
         self._tries = 0
         limit = gateway.source_limit_alert if alone else gateway.source_limit_bulk
         kind = PressLimits if alone else SourceLimits
-        self._shares = kind(Limit(limit.per_s, limit.burst, gateway.source_backlog, gateway.first_press_s))
+        self._shares = kind(
+            SourceRate(limit.per_s, limit.burst, gateway.source_backlog, gateway.first_press_s)
+        )
         self._seen = repeats.SeenKeys()
         self._outgoing: Queue = Queue(maxsize=MAX_WAITING_BATCHES)
         self._repeated: Queue | None = None
@@ -197,11 +199,11 @@ class Lane:
         self._turn = Semaphore(1)
         self._shards = config.amqp.shards
         self._fresh_key = FreshKeys()
-        self._recent = Recent()
+        self._recent = RecentMessages()
         self._held_back_until_s = 0.0
         self._marker = CrashMarker(restarts.path(f"{client_id(config.mqtt, name)}.decoding"))
         self._epoch_s = time.time() - time.monotonic()
-        self._backlog = Backlog(self._marker.heard_at)
+        self._backlog = BrokerBacklog(self._marker.heard_at)
         self._connected = metrics.mqtt_connected.labels(name)
         self.connection = Connection(
             config.mqtt,
@@ -215,7 +217,7 @@ class Lane:
             on_read=self._has_read,
             on_taken=self._has_taken,
         )
-        self._out = Outgoing(config.mqtt, lane=name)
+        self._out = OutgoingConnection(config.mqtt, lane=name)
         self._way_out: Any = None
         swept = (
             *retained_positions.FILTERS,
@@ -246,12 +248,12 @@ class Lane:
             for helper in helpers:
                 helper.kill()
 
-    def _work(self) -> dict[str, Work]:
+    def _work(self) -> dict[str, PartWork]:
         """Return the work that waits: messages to publish, with the number of ended attempts."""
         is_idle = self._order.is_idle and self._batcher.is_empty
-        return {} if is_idle else {"messages": Work(f"messages of the {self.name} lane", self._tries)}
+        return {} if is_idle else {"messages": PartWork(f"messages of the {self.name} lane", self._tries)}
 
-    def _keep(self, link: Link) -> None:
+    def _keep(self, link: MqttLink) -> None:
         """Serve a connection. After each break, make it again with back-off."""
         failures = 0
         while True:
@@ -299,9 +301,9 @@ class Lane:
         if heard:
             self._marker.heard(now_s)
 
-    def _take(self, topic: str, message: packets.Published) -> None:
+    def _take(self, topic: str, message: packets.PublishPacket) -> None:
         now_s = time.monotonic()
-        delivery = Delivery(
+        delivery = MqttDelivery(
             topic,
             message.payload,
             message.qos,
@@ -356,7 +358,7 @@ class Lane:
         wait_s = float("inf") if due_s is None else max(0.0, due_s - now_s)
         return min(wait_s, backlog.TICK_S) if self._backlog.note else wait_s
 
-    def _hand_over(self, batch: Batch) -> None:
+    def _hand_over(self, batch: DeliveryBatch) -> None:
         self._order.sent(batch)
         if self._repeated is not None and any(delivery.share for delivery in batch.deliveries):
             self._repeated.put(batch)
@@ -374,14 +376,14 @@ class Lane:
             self._acknowledge(*batches)
             self._has_taken()  # messages that came meanwhile
 
-    def _add_waiting(self, batches: list[Batch], waiting: Queue, most: int, most_bytes: int) -> None:
+    def _add_waiting(self, batches: list[DeliveryBatch], waiting: Queue, most: int, most_bytes: int) -> None:
         """Add waiting batches, of all sources in turn, to the batch that was taken."""
         size = _size_of(batches[0])
         while len(batches) < most and size < most_bytes and not waiting.empty():
             batches.append(waiting.get())
             size += _size_of(batches[-1])
 
-    def _send_live(self, batches: Sequence[Batch], publish_all: PublishAll, turn: Turn) -> None:
+    def _send_live(self, batches: Sequence[DeliveryBatch], publish_all: PublishAll, turn: Turn) -> None:
         """Send batches in one pipeline.
 
         Batches of an ended connection are dropped: the broker delivers their messages again.
@@ -392,7 +394,7 @@ class Lane:
             self._send_whatever_happens(live[0], publish_all, turn)
         elif live:
             deliveries = [delivery for batch in live for delivery in batch.deliveries]
-            self._send_whatever_happens(Batch(0, generation, deliveries), publish_all, turn)
+            self._send_whatever_happens(DeliveryBatch(0, generation, deliveries), publish_all, turn)
 
     def _send_repeats(self, waiting: Queue, publish_all: PublishAll) -> None:
         """Send repeats of alerts, of all sources in turn. They never delay a first message."""
@@ -439,7 +441,7 @@ class Lane:
             )
         return found
 
-    def _send_whatever_happens(self, batch: Batch, publish_all: PublishAll, turn: Turn) -> None:
+    def _send_whatever_happens(self, batch: DeliveryBatch, publish_all: PublishAll, turn: Turn) -> None:
         """Send a batch.
 
         A bug costs the messages that cause it, never the sender: no other takes its place.
@@ -452,7 +454,7 @@ class Lane:
 
     def _send(
         self,
-        batch: Batch,
+        batch: DeliveryBatch,
         events: Sequence[tuple[str, msgspec.Struct]],
         publish_all: PublishAll,
         turn: Turn,
@@ -462,7 +464,7 @@ class Lane:
             self._publish(batch, events, publish_all)
 
     def _publish(
-        self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]], publish_all: PublishAll
+        self, batch: DeliveryBatch, events: Sequence[tuple[str, msgspec.Struct]], publish_all: PublishAll
     ) -> None:
         """Publish events. Try again until RabbitMQ has confirmed all of them."""
         for attempt in itertools.count():
@@ -481,7 +483,7 @@ class Lane:
                 self._count(batch)
                 return
 
-    def _trace(self, batch: Batch, events: Sequence[tuple[str, msgspec.Struct]]) -> None:
+    def _trace(self, batch: DeliveryBatch, events: Sequence[tuple[str, msgspec.Struct]]) -> None:
         """Log alerts under their own traces. Other messages share one trace of the batch."""
         is_traced = False
         for _, event in events:
@@ -494,7 +496,7 @@ class Lane:
             tracing.begin(uuid.uuid4().hex)
             log.debug("batch_published", lane=self.name, messages=len(batch.deliveries))
 
-    def _acknowledge(self, *batches: Batch) -> None:
+    def _acknowledge(self, *batches: DeliveryBatch) -> None:
         done = [ready for batch in batches for ready in self._order.confirmed(batch)]
         for generation, ready in itertools.groupby(done, key=lambda batch: batch.generation):
             mids = [delivery.mid for batch in ready for delivery in batch.deliveries if delivery.qos]
@@ -506,7 +508,7 @@ class Lane:
                 log.warning("ack_failed", lane=self.name, error=str(error), messages=len(mids))
 
     def _decode(
-        self, batch: Batch, decode_one: Callable[[Delivery], list[Any]] | None = None
+        self, batch: DeliveryBatch, decode_one: Callable[[MqttDelivery], list[Any]] | None = None
     ) -> list[tuple[str, msgspec.Struct]]:
         """Return the events of a batch: one for each family and shard, and one for each alert."""
         by_kind: dict[type, list[Any]] = {}
@@ -515,7 +517,7 @@ class Lane:
         for delivery in batch.deliveries:
             for message in self._survive(delivery, decode_one or self._decode_one):
                 if delivery.share and isinstance(message, DeviceAlert):
-                    repeated.add(message, is_over=delivery.share is Share.OVER)
+                    repeated.add(message, is_over=delivery.share is MessageClass.OVER)
                 else:
                     by_kind.setdefault(type(message), []).append(message)
         events: list[tuple[str, msgspec.Struct]] = [
@@ -534,7 +536,7 @@ class Lane:
         self._note_excess(repeated.excess, by_kind.get(RejectedMessage, ()))
         return events
 
-    def _survive(self, delivery: Delivery, decode_one: Callable[[Delivery], list[Any]]) -> list[Any]:
+    def _survive(self, delivery: MqttDelivery, decode_one: Callable[[MqttDelivery], list[Any]]) -> list[Any]:
         """Decode a message, with a note on disk for the next process in case this process ends.
 
         One note is enough, because decoding never yields to another green thread.
@@ -562,7 +564,7 @@ class Lane:
         digest = poison.digest(topic, payload)
         return digest, self._marker.strikes_of(digest)
 
-    def _share_of(self, topic: str, payload: bytes, now_s: float) -> Share:
+    def _share_of(self, topic: str, payload: bytes, now_s: float) -> MessageClass:
         """Return the class in which a message travels.
 
         A new topic is read, with a note for the next process in case this process ends.
@@ -570,7 +572,7 @@ class Lane:
         if self._shares.knows(topic):
             return self._shares.judge(topic, now_s, len(payload))
         if self._strikes_of(topic, payload)[1] >= POISON_STRIKES:
-            return Share.FIRST
+            return MessageClass.FIRST
         self._marker.begin_reading(topic, payload)
         try:
             return self._shares.judge(topic, now_s, len(payload))
@@ -588,7 +590,7 @@ class Lane:
                 prefix = topics.family_of(message.topic)
                 metrics.mqtt_message_rejected.labels(prefix, message.reason).inc(message.count)
 
-    def _decode_excess(self, delivery: Delivery) -> Any:
+    def _decode_excess(self, delivery: MqttDelivery) -> Any:
         """Return the result of a message beyond its source's rate.
 
         It is a press to count, a message that the device kept while it was offline, or a refusal.
@@ -614,7 +616,7 @@ class Lane:
             return self._shares.takes_backlog(topic, now_s, is_old=True)
         return not origin.clock_suspect and self._shares.takes_backlog(topic, now_s, is_old=False)
 
-    def _read_excess(self, delivery: Delivery) -> payloads.Message | None:
+    def _read_excess(self, delivery: MqttDelivery) -> payloads.Message | None:
         """Return the message, or the alert that replaces an unreadable one; None when neither."""
         topic = None
         try:
@@ -630,7 +632,7 @@ class Lane:
                 key=self._fresh_key(),
             )
 
-    def _read(self, delivery: Delivery, topic: topics.Topic) -> payloads.Message | None:
+    def _read(self, delivery: MqttDelivery, topic: topics.Topic) -> payloads.Message | None:
         return self._decoder_of(topic.family)(
             delivery.topic,
             topic,
@@ -643,13 +645,13 @@ class Lane:
             held_back=time.monotonic() < self._held_back_until_s,
         )
 
-    def _decode_one(self, delivery: Delivery) -> list[Any]:
+    def _decode_one(self, delivery: MqttDelivery) -> list[Any]:
         if delivery.passed_over:
             metrics.mqtt_message_ignored.labels(topics.family_of(delivery.topic)).inc()
             return []
         topic = None
         try:
-            if delivery.share is Share.OVER:
+            if delivery.share is MessageClass.OVER:
                 return [self._decode_excess(delivery)]
             topic = topics.parse(delivery.topic)
             message = self._read(delivery, topic)
@@ -665,7 +667,7 @@ class Lane:
             return []
         return [backlog.noted(message, delivery.outage) if delivery.outage else message]
 
-    def _set_aside(self, delivery: Delivery, digest: bytes, strikes: int) -> list[Any]:
+    def _set_aside(self, delivery: MqttDelivery, digest: bytes, strikes: int) -> list[Any]:
         """Return the records of a message that ended the process.
 
         The message is kept and reported, but not read.
@@ -703,7 +705,7 @@ class Lane:
             )
         return owntracks.decode
 
-    def _read_link(self, delivery: Delivery) -> list[Any] | None:
+    def _read_link(self, delivery: MqttDelivery) -> list[Any] | None:
         """Return the messages for a link word: a device's reading, or an empty list.
 
         Returns:
@@ -727,7 +729,7 @@ class Lane:
         metrics.mqtt_message_ignored.labels(link.family).inc()
         return []
 
-    def _decode_sendable(self, delivery: Delivery) -> list[Any]:
+    def _decode_sendable(self, delivery: MqttDelivery) -> list[Any]:
         """Decode as `_decode_one` does, and refuse messages that cannot be encoded."""
         messages = self._decode_one(delivery)
         try:
@@ -737,7 +739,7 @@ class Lane:
             return self._refuse(delivery, topic, InvalidMessage("internal_error", repr(error)))
         return messages
 
-    def _refuse(self, delivery: Delivery, topic: topics.Topic | None, error: InvalidMessage) -> list[Any]:
+    def _refuse(self, delivery: MqttDelivery, topic: topics.Topic | None, error: InvalidMessage) -> list[Any]:
         metrics.mqtt_message_rejected.labels(topics.family_of(delivery.topic), error.reason).inc()
         log.info("message_rejected", topic=delivery.topic, reason=error.reason, detail=error.detail)
         if error.reason in IDENTITY_REASONS:
@@ -770,7 +772,7 @@ class Lane:
 
     def _refused(
         self,
-        delivery: Delivery,
+        delivery: MqttDelivery,
         topic: topics.Topic | None,
         error: InvalidMessage,
         key: bytes,
@@ -806,7 +808,7 @@ class Lane:
             messages.append(backlog.noted(alert, delivery.outage) if delivery.outage else alert)
         return messages
 
-    def _count(self, batch: Batch) -> None:
+    def _count(self, batch: DeliveryBatch) -> None:
         now = datetime.now(UTC)
         oldest: dict[str, datetime] = {}
         counts: Counter[tuple[str, int]] = Counter()

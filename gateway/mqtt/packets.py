@@ -76,7 +76,7 @@ DISCONNECT = b"\xe0\x00"
 PINGREQ = b"\xc0\x00"
 
 
-class Published(NamedTuple):
+class PublishPacket(NamedTuple):
     """PUBLISH as it came. `message_id` is 0 at QoS 0.
 
     `retained`: the broker had kept the message. `redelivered`: the broker has tried before.
@@ -114,7 +114,7 @@ def front(buffer: bytes, position: int) -> tuple[int, int, int] | None:
     return None
 
 
-def parse_publish(first: int, buffer: bytes, start: int, end: int, *, version: int = 4) -> Published:
+def parse_publish(first: int, buffer: bytes, start: int, end: int, *, version: int = 4) -> PublishPacket:
     """Parse a PUBLISH with the body `buffer[start:end]`.
 
     Version 5 has properties, which are read only when there is no payload.
@@ -138,12 +138,12 @@ def parse_publish(first: int, buffer: bytes, start: int, end: int, *, version: i
             shift += 7
         cleared = topic_end + size == end and _CLEARED in buffer[topic_end:end]
         topic_end += size
-    return Published(
+    return PublishPacket(
         topic, buffer[topic_end:end], qos, message_id, bool(first & 0x01), bool(first & 0x08), cleared
     )
 
 
-class Reader:
+class PacketReader:
     """Splits a byte stream into packets: (first byte, body)."""
 
     def __init__(self) -> None:

@@ -48,7 +48,7 @@ OTHER = ""
 """Kind of a topic without an alert type. All such topics of a source are one kind."""
 
 
-class Share(IntEnum):
+class MessageClass(IntEnum):
     """Class in which a message travels."""
 
     FIRST = 0
@@ -59,7 +59,7 @@ class Share(IntEnum):
     """Beyond the rate of its source: counted when it repeats an alert, else refused."""
 
 
-class Limit(NamedTuple):
+class SourceRate(NamedTuple):
     """Limit of one source: messages a second, messages at once, and messages of its backlog.
 
     `backlog` is the number of further messages that the source may send, which it kept while it was
@@ -127,7 +127,7 @@ class SourceLimits:
     `first_press_s`.
     """
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: SourceRate) -> None:
         if limit.per_s <= 0 or limit.burst < 1 or limit.backlog < 1:
             raise ValueError("a source may send more than nothing")
         self.per_s = limit.per_s
@@ -143,16 +143,16 @@ class SourceLimits:
         """Return True when the source of a topic is known, so `judge` does not read the topic."""
         return topic in self._by_topic
 
-    def judge(self, topic: str, now_s: float, _size: int = 0) -> Share:
+    def judge(self, topic: str, now_s: float, _size: int = 0) -> MessageClass:
         """Take a message off its source's bucket. Return the class in which the message travels."""
         source = self._by_topic.get(topic) or self._learn(topic, now_s)
         full_s = source.full_s
         if full_s < now_s:
             source.full_s = now_s + self._cost_s
-            return Share.FIRST
+            return MessageClass.FIRST
         if full_s - now_s <= self._depth_s:
             source.full_s = full_s + self._cost_s
-            return Share.FIRST
+            return MessageClass.FIRST
         return self._beyond(source, topic, now_s)
 
     def takes_backlog(self, topic: str, now_s: float, *, is_old: bool) -> bool:
@@ -221,10 +221,10 @@ class SourceLimits:
         rate_per_s = self.per_s + (source.counted + source.refused) / lasted_s
         return FloodNews(source.source_id, is_over, began_s, rate_per_s, source.counted, source.refused)
 
-    def _beyond(self, source: SourceBucket, topic: str, now_s: float) -> Share:
+    def _beyond(self, source: SourceBucket, topic: str, now_s: float) -> MessageClass:
         if not unreadable.may_be_alarm(topic, _parsed(topic)):
-            return Share.OVER
-        return Share.FIRST if self._is_first(source, kind_of(topic), now_s) else Share.OVER
+            return MessageClass.OVER
+        return MessageClass.FIRST if self._is_first(source, kind_of(topic), now_s) else MessageClass.OVER
 
     def _is_first(self, source: SourceBucket, kind: str, now_s: float) -> bool:
         before_s = source.passed_s.get(kind)
@@ -266,12 +266,12 @@ class PressLimits(SourceLimits):
     So a source that sends many presses delays no other source's first press.
     """
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: SourceRate) -> None:
         super().__init__(limit)
         self._kinds: dict[str, str] = {}
         self._all_alone_s = 0.0
 
-    def judge(self, topic: str, now_s: float, size: int = 0) -> Share:
+    def judge(self, topic: str, now_s: float, size: int = 0) -> MessageClass:
         """Take a message off its source's bucket. Return the class in which the message travels.
 
         A message of many bytes counts for several.
@@ -285,11 +285,11 @@ class PressLimits(SourceLimits):
         if until_s is not None:
             source.full_s = until_s
         if self._is_first(source, kind, now_s):
-            return Share.FIRST
+            return MessageClass.FIRST
         if until_s is not None and now_s >= source.behind_s and self._goes_alone(source, now_s):
-            return Share.FIRST
+            return MessageClass.FIRST
         source.behind_s = now_s + BEHIND_S
-        return Share.OVER if until_s is None else Share.REPEAT
+        return MessageClass.OVER if until_s is None else MessageClass.REPEAT
 
     def _goes_alone(self, source: SourceBucket, now_s: float) -> bool:
         own_s = _taken(source.alone_s, now_s, ALONE_EVERY_S, (ALONE_BURST - 1) * ALONE_EVERY_S)

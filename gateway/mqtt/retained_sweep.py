@@ -14,21 +14,21 @@ from typing import Any
 import structlog
 
 from gateway.mqtt import packets
-from gateway.mqtt.client import BufferedPaho, Link
+from gateway.mqtt.client import BufferedPaho, MqttLink
 from gateway.mqtt.retained_positions import bears_place
-from services.platform.config import Mqtt
+from services.platform.config import MqttSettings
 
 log = structlog.get_logger(__name__)
 
 
-class RetainedSweep(Link):
+class RetainedSweep(MqttLink):
     """Connection that clears retained messages which give a person's place.
 
     From time to time it subscribes, and receives the retained messages. It unsubscribes when the
     broker has sent them all: live messages belong to the lanes.
     """
 
-    def __init__(self, config: Mqtt, *, filters: Sequence[str], every_s: float) -> None:
+    def __init__(self, config: MqttSettings, *, filters: Sequence[str], every_s: float) -> None:
         super().__init__(config, name="retained")
         self._filters = [config.topic_prefix + name for name in filters]
         self._every_s = every_s

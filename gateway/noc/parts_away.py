@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from services.contracts.frames import Away
-from services.supervision.process_heartbeats import HEARTBEATS, Fault
+from services.supervision.process_heartbeats import HEARTBEATS, PartFault
 
 FEED = "redis"
 PATHS = ("message-path-alert", "message-path-bulk")
@@ -46,7 +46,7 @@ PROCESSES = frozenset(REASONS) - SERVERS - OTHERS
 """All processes that send heartbeats."""
 
 
-class Blindness:
+class PartsAway:
     """Parts that are away now. `since` is the beginning of the oldest fault."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Blindness:
     def since(self) -> datetime | None:
         return min((away.since for away in self.away), default=None)
 
-    def update(self, faults: Iterable[Fault], *, now: datetime) -> bool:
+    def update(self, faults: Iterable[PartFault], *, now: datetime) -> bool:
         """Store the parts that are away now. Return True when they differ from before.
 
         A part keeps the time at which it was first found away. So clocks and rounding never move a

@@ -43,12 +43,12 @@ ALERT_RPCS: Mapping[type[frames.Act], str] = {
     frames.AcknowledgeAlert: "acknowledge_alert",
     frames.StartAlert: "start_alert",
     frames.ResolveAlert: "resolve_alert",
-    frames.FalseAlarm: "mark_false_alarm",
+    frames.MarkFalseAlarm: "mark_false_alarm",
 }
 """RPCs of the alerts service that do what a frame asks for."""
 
 
-class Parts:
+class NocGatewayParts:
     """Objects that all sockets of the process share. They are made once."""
 
     def __init__(self, config: Config) -> None:
@@ -69,7 +69,7 @@ class NocGateway:
 
     name = "noc_gateway"
 
-    parts = Resource(Parts)
+    parts = Resource(NocGatewayParts)
     alerts = RpcProxy("alerts")
     directory = RpcProxy("directory")
 
@@ -121,7 +121,7 @@ class NocGateway:
 
         An empty console must not pass for a quiet night.
         """
-        self.parts.hub.look_at_road(self.parts.config.watchdog.tenant_id)
+        self.parts.hub.update_test_message_time(self.parts.config.watchdog.tenant_id)
 
     @timer(SHOWN_INTERVAL_S)
     def tell_what_was_shown(self) -> None:

@@ -25,7 +25,7 @@ from ops.data.schema import revisions as schema
 from ops.local.supervisor import restarts_in_words, state_in_words
 from ops.servers.queues import depths
 from ops.watchdog import measurements
-from ops.watchdog.probe import LaneName, Probe
+from ops.watchdog.probe import LaneName, LaneProbe
 from services.contracts.errors import VigilError
 from services.contracts.source_status import in_words
 from services.messaging import within
@@ -82,7 +82,7 @@ PAGES = {
 """Page of the runbook for each check that fails. For a process it is `vigilprocessmissing`."""
 
 
-class Check(msgspec.Struct, frozen=True):
+class HealthCheck(msgspec.Struct, frozen=True):
     """Result of one check: whether it passed, what was found, and the runbook's page about it."""
 
     name: str
@@ -91,7 +91,7 @@ class Check(msgspec.Struct, frozen=True):
     runbook: str
 
 
-def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -> list[Check]:
+def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -> list[HealthCheck]:
     """Run every check, all at once. A failing check does not keep the others from running.
 
     Call it in a process that eventlet has patched.
@@ -123,18 +123,18 @@ def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -
     return list(pool.starmap(_run, checks.items()))
 
 
-class Unwell(VigilError):  # noqa: N818
+class CheckFailed(VigilError):  # noqa: N818
     """A check found something. The message says what was found and what to do."""
 
 
-def _run(name: str, check: Callable[[], str]) -> Check:
+def _run(name: str, check: Callable[[], str]) -> HealthCheck:
     page = RUNBOOK + PAGES.get(name, "vigilprocessmissing")
     limit_s = PATH_CHECK_DEADLINE_S if name.startswith("message-path-") else CHECK_DEADLINE_S
     try:
-        return Check(name, True, within(limit_s, check), page)
+        return HealthCheck(name, True, within(limit_s, check), page)
     except Exception as error:
         # Any error is the finding of this check. The other checks still run.
-        return Check(name, False, str(error) or type(error).__name__, page)
+        return HealthCheck(name, False, str(error) or type(error).__name__, page)
 
 
 def with_database(config: Config, check: Callable[[providers.Database], str]) -> str:
@@ -165,7 +165,7 @@ def tenant(config: Config) -> str:
 
     name = with_database(config, ask)
     if not name:
-        raise Unwell(
+        raise CheckFailed(
             f"tenant {config.default_tenant_id} (default_tenant_id) is missing: an alarm of an unknown"
             f" source would belong to no tenant; `vigil tenant add {config.default_tenant_id} NAME`"
         )
@@ -180,7 +180,7 @@ def shifts(database: providers.Database) -> str:
     with database.across() as connection:
         found = [str(tenant_id) for tenant_id in connection.execute(WITHOUT_SHIFTS).scalars()]
     if found:
-        raise Unwell(
+        raise CheckFailed(
             f"tenant {', '.join(found)} stores positions on shift only, and has had no shift for 10 days:"
             " no position is stored; `vigil shift import FILE`, or"
             f" `vigil tenant set {found[0]} positions_only_on_shift off`"
@@ -195,20 +195,22 @@ def http(config: Config) -> str:
             json.load(answer)
             return "ready"
     except urllib.error.HTTPError as error:
-        raise Unwell(f"not ready: {error.read().decode(errors='replace')}") from error
+        raise CheckFailed(f"not ready: {error.read().decode(errors='replace')}") from error
 
 
 def disk(home: Path) -> str:
     share = measurements.free_share(home)
     if share < MIN_FREE_SHARE:
-        raise Unwell(f"only {share:.0%} of the disk that holds {home} is free")
+        raise CheckFailed(f"only {share:.0%} of the disk that holds {home} is free")
     return f"{share:.0%} free"
 
 
 def clock(database: providers.Database) -> str:
     offset_s = measurements.clock_offset_s(database)
     if abs(offset_s) > MAX_CLOCK_OFFSET_S:
-        raise Unwell(f"this machine's clock is {offset_s:+.1f} s off PostgreSQL's; see that both run NTP")
+        raise CheckFailed(
+            f"this machine's clock is {offset_s:+.1f} s off PostgreSQL's; see that both run NTP"
+        )
     return f"{offset_s * 1000:+.0f} ms off PostgreSQL's"
 
 
@@ -219,14 +221,14 @@ def certificate(config: Config, home: Path) -> str:
     name, end = found[0]
     left = end - datetime.now(UTC)
     if left < CERTIFICATE_NOTICE:
-        raise Unwell(f"{name} runs out on {end:%Y-%m-%d}, in {left.days} days; renew it")
+        raise CheckFailed(f"{name} runs out on {end:%Y-%m-%d}, in {left.days} days; renew it")
     return f"{name} is the first to run out, in {left.days} days"
 
 
 def dead_letters(config: Config) -> str:
     count = depths.depths(config, [DEAD_QUEUE]).get(DEAD_QUEUE, 0)
     if count:
-        raise Unwell(
+        raise CheckFailed(
             f"{count} dead letters; `vigil dlq list` shows them, `vigil dlq retry --all` sends them again"
         )
     return "none"
@@ -237,10 +239,12 @@ def waiting(config: Config) -> str:
     found = depths.depths(config, names)
     missing = sorted(set(names) - set(found))
     if missing:
-        raise Unwell(f"{len(missing)} queues are not there, {missing[0]} among them; run `vigil topology`")
+        raise CheckFailed(
+            f"{len(missing)} queues are not there, {missing[0]} among them; run `vigil topology`"
+        )
     overfull = depths.overfull(found, alert=MAX_WAITING_ALERTS, bulk=MAX_WAITING)
     if overfull:
-        raise Unwell("; ".join(overfull))
+        raise CheckFailed("; ".join(overfull))
     return f"{sum(found.values())} messages wait in {len(found)} queues"
 
 
@@ -249,7 +253,7 @@ def paused() -> str:
     found = [labels for _, labels, value in metrics_export.samples({"vigil_consumer_paused"}) if value]
     if found:
         servers = ", ".join(sorted({labels["server"] for labels in found}))
-        raise Unwell(
+        raise CheckFailed(
             f"{len(found)} consumers wait until {servers} can be used again; they continue by themselves"
         )
     return "none waits for a server"
@@ -261,7 +265,7 @@ def unaccounted() -> str:
     if not found or math.isnan(found[0]):
         return "not counted on this host"
     if found[0] > MAX_UNACCOUNTED:
-        raise Unwell(f"{found[0]:.0f} events are neither done nor in any queue")
+        raise CheckFailed(f"{found[0]:.0f} events are neither done nor in any queue")
     return "all are done, in a queue or in hand"
 
 
@@ -269,13 +273,13 @@ def partitions(database: providers.Database) -> str:
     found = measurements.partitions(database)
     strays = [f"{part.table} ({part.default_rows})" for part in found if part.default_rows]
     if strays:
-        raise Unwell(
+        raise CheckFailed(
             f"rows in the default partition of {', '.join(strays)}; `vigil retention run` moves them"
         )
     soon = datetime.now(UTC) + PARTITION_NOTICE
     late = [part.table for part in found if part.horizon is None or part.horizon < soon]
     if late:
-        raise Unwell(
+        raise CheckFailed(
             f"no partitions for the next week of {', '.join(late)}; `vigil retention run` makes them"
         )
     return f"{len(found)} tables, made ahead"
@@ -285,22 +289,24 @@ def backup(config: Config, home: Path) -> str:
     made = measurements.last_backup(measurements.backup_directory(config, home))
     if made is None:
         if config.environment == "production":
-            raise Unwell("there is no verified backup; run `vigil backup`")
+            raise CheckFailed("there is no verified backup; run `vigil backup`")
         return "none yet, and none is wanted in development"
     age = datetime.now(UTC) - made
     if age > MAX_BACKUP_AGE and config.environment == "production":
-        raise Unwell(f"the newest verified backup is {in_words(age.total_seconds())} old; run `vigil backup`")
+        raise CheckFailed(
+            f"the newest verified backup is {in_words(age.total_seconds())} old; run `vigil backup`"
+        )
     return f"verified, of {made:%Y-%m-%d %H:%M} UTC"
 
 
 def message_path(config: Config, lane: LaneName) -> str:
-    took_s = Probe(config, deadline_s=PATH_DEADLINE_S).run(lane)
+    took_s = LaneProbe(config, deadline_s=PATH_DEADLINE_S).run(lane)
     return f"a test message came from MQTT to a socket in {took_s * 1000:.0f} ms"
 
 
 def running(process: Mapping[str, Any]) -> str:
     if process["state"] != "ready" or process.get("doing"):
-        raise Unwell(f"{state_in_words(process)}; `vigil logs {process['name']}` says more")
+        raise CheckFailed(f"{state_in_words(process)}; `vigil logs {process['name']}` says more")
     return f"ready, {restarts_in_words(process)}"
 
 
@@ -313,5 +319,5 @@ def stalls() -> str:
         record.cause == restarts.STALLED and record.noticed_at and record.noticed_at > recent
         for record in found.values()
     ):
-        raise Unwell("; ".join(told))
+        raise CheckFailed("; ".join(told))
     return "; ".join(told) or ("none" if found else "no records here")

@@ -125,7 +125,7 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def _limits(noc: config.Noc) -> Iterator[str]:
+def _limits(noc: config.NocSettings) -> Iterator[str]:
     """Yield the rows of the table of limits."""
     user, address, stranger = noc.user_requests, noc.address_requests, noc.open_requests
     rows = (

@@ -76,7 +76,7 @@ COLUMNS = text(
 )
 
 
-class Count(NamedTuple):
+class ErasureCount(NamedTuple):
     """Number of rows of a table that were deleted, replaced by the pseudonym, blanked or kept."""
 
     table: str
@@ -84,7 +84,7 @@ class Count(NamedTuple):
     rows: int
 
 
-class Person(NamedTuple):
+class ErasedPerson(NamedTuple):
     kind: Kind
     tenant_id: int
     key: str
@@ -97,7 +97,7 @@ class Erasure:
     """Erases one person within a connection's transaction; `say` is called at each step."""
 
     def __init__(
-        self, connection: Connection, person: Person, pseudonym: str, say: Callable[[str], None]
+        self, connection: Connection, person: ErasedPerson, pseudonym: str, say: Callable[[str], None]
     ) -> None:
         self._connection = connection
         self._person = person
@@ -109,7 +109,7 @@ class Erasure:
             "words": list(person.words),
             "pattern": pattern_of(person.words),
         }
-        self.counts: list[Count] = []
+        self.counts: list[ErasureCount] = []
 
     def run(self, *, force: bool, with_alerts: bool) -> None:
         """Erase the person.
@@ -232,7 +232,7 @@ class Erasure:
         for table in ("zone", "zone_version"):
             self._do(table, "replaced", "guard_id = :key", "guard_id = :p")
         self._execute("DELETE FROM guard WHERE tenant_id = :tenant AND guard_id = :key")
-        self.counts.append(Count("guard", "replaced", 1))
+        self.counts.append(ErasureCount("guard", "replaced", 1))
 
     def _contact(self) -> None:
         self._do("contact", "deleted", "contact_id = CAST(:key AS integer)")
@@ -290,7 +290,7 @@ class Erasure:
         query = f"SELECT count(*) FROM alert_timeline t WHERE t.tenant_id = :tenant AND {named}"
         kept = self._connection.execute(text(query), self._values).scalar_one()
         if kept:
-            self.counts.append(Count("alert_timeline", "kept", kept))
+            self.counts.append(ErasureCount("alert_timeline", "kept", kept))
 
     def _refused_messages(self) -> None:
         """Delete refused messages that name the person.
@@ -342,10 +342,10 @@ class Erasure:
 
     def _count(self, table: str, what: str, rows: int) -> None:
         if rows:
-            self.counts.append(Count(table, what, rows))
+            self.counts.append(ErasureCount(table, what, rows))
 
 
-def find(database: Database, kind: Kind, name: str, *, tenant_id: int) -> Person:
+def find(database: Database, kind: Kind, name: str, *, tenant_id: int) -> ErasedPerson:
     """Find a person by name or id.
 
     Raises:
@@ -370,18 +370,18 @@ def find(database: Database, kind: Kind, name: str, *, tenant_id: int) -> Person
             key=lambda word: (-len(word), word),
         )
     )
-    return Person(kind, tenant_id, key, words, credential)
+    return ErasedPerson(kind, tenant_id, key, words, credential)
 
 
 def erase(
     database: Database,
-    person: Person,
+    person: ErasedPerson,
     *,
     dry_run: bool = False,
     force: bool = False,
     with_alerts: bool = False,
     say: Callable[[str], None] = lambda _: None,
-) -> list[Count]:
+) -> list[ErasureCount]:
     """Erase the person, and return what happened to the rows of each table.
 
     Raises:
@@ -414,8 +414,8 @@ def pattern_of(words: tuple[str, ...]) -> str:
     return f"(?<![[:alnum:]_-])({'|'.join(escaped)})(?![[:alnum:]_-])"
 
 
-def _added_up(counts: list[Count]) -> list[Count]:
+def _added_up(counts: list[ErasureCount]) -> list[ErasureCount]:
     sums: dict[tuple[str, str], int] = {}
     for count in counts:
         sums[count.table, count.what] = sums.get((count.table, count.what), 0) + count.rows
-    return [Count(table, what, rows) for (table, what), rows in sums.items()]
+    return [ErasureCount(table, what, rows) for (table, what), rows in sums.items()]

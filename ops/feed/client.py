@@ -10,7 +10,7 @@ import websocket
 
 from gateway.noc.auth.tokens import Tokens
 from services.contracts.errors import InvalidMessage
-from services.feed.client import Watcher
+from services.feed.client import FrameChecker
 from services.feed.keyring import KeyRing
 from services.platform.config import Config
 
@@ -25,7 +25,7 @@ def dashboard_url(settings: Config) -> str:
     return f"ws://{settings.noc.host}:{settings.noc.port}/ws/noc/dashboard/"
 
 
-class Feed:
+class FeedClient:
     """Frames of one tenant, opened and checked; resumes by itself where it stopped."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Feed:
         self._name = name
         ring = KeyRing.from_config(settings) if settings.feed.encryption == "fernet" else None
         self._keys = partial(ring.of_tenant, tenant_id) if ring else None
-        self._watcher = Watcher(tenant_id, keys=self._keys, since=since)
+        self._watcher = FrameChecker(tenant_id, keys=self._keys, since=since)
 
     def frames(self, *, silence_s: float | None = None) -> Generator[dict[str, Any], None, None]:
         """Yield frames as {"type", "id"?, "data"? ...}, without repetitions of an earlier frame.
@@ -91,5 +91,5 @@ class Feed:
         try:
             return self._watcher.take(text)
         except InvalidMessage:
-            self._watcher = Watcher(self._tenant_id, keys=self._keys)
+            self._watcher = FrameChecker(self._tenant_id, keys=self._keys)
             raise

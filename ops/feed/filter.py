@@ -12,7 +12,7 @@ SNAPSHOT_LISTS = ("alerts", "positions", "devices")
 SOURCE_FIELDS = ("source_id", "guard_id", "device_id")
 
 
-class Filter(NamedTuple):
+class FrameFilter(NamedTuple):
     """Filter of frames; empty, it passes everything.
 
     `severity` is the lowest severity of an alert that passes. With it, only alerts pass.

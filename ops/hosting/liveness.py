@@ -37,7 +37,7 @@ END_SIGNAL = signal.SIGPROF
 """Ends a process of Vigil and leaves its stack for the log (ops/hosting/stall_watch.py)."""
 
 
-class Sign(NamedTuple):
+class LifeSign(NamedTuple):
     """A sign of life of one process.
 
     Attributes:
@@ -55,7 +55,7 @@ class Sign(NamedTuple):
         return time.monotonic() - self.at_s
 
 
-def tell(process: str, timeout_s: float) -> bool:
+def write_sign(process: str, timeout_s: float) -> bool:
     """Write this process's sign of life.
 
     Without a directory (`VIGIL_RUNTIME_DIR`), nothing is written, because nothing reads the file.
@@ -74,11 +74,11 @@ def tell(process: str, timeout_s: float) -> bool:
     return True
 
 
-def last_sign(process: str, directory: str) -> Sign | None:
+def last_sign(process: str, directory: str) -> LifeSign | None:
     """Return the last sign of life, or None when there is none or it is being written."""
     try:
         at_s, pid, timeout_s = Path(directory, f"{process}.alive").read_text().split()
-        return Sign(float(at_s), int(pid), float(timeout_s))
+        return LifeSign(float(at_s), int(pid), float(timeout_s))
     except (FileNotFoundError, ValueError):
         return None
 
@@ -101,7 +101,7 @@ def finding(process: str, directory: str | None, url: str | None) -> str:
     return _finding_http(url) if url else ""
 
 
-def tell_arrived(lane: str, *, good_for_s: float) -> None:
+def note_arrival(lane: str, *, good_for_s: float) -> None:
     """Note that a test message of a lane has arrived, and for how many seconds that counts."""
     directory = os.environ.get(DIRECTORY)
     if directory:
@@ -135,7 +135,7 @@ def end(pid: int, process: str) -> None:
             os.kill(pid, signum)
 
 
-def _sign_of_late(process: str, directory: str) -> Sign | None:
+def _sign_of_late(process: str, directory: str) -> LifeSign | None:
     """Return the last sign of life; look again for a while when it is missing or too old."""
     deadline_s = time.monotonic() + LOOK_AGAIN_S
     while True:

@@ -27,7 +27,7 @@ KNOWN = frozenset({None, "", b"", "localhost"})
 _threading: Any = patcher.original("threading")
 
 
-class Lookups:
+class NameLookups:
     """Runs a blocking `getaddrinfo` in native threads.
 
     Args:
@@ -79,7 +79,7 @@ def use_threads() -> None:
 
     Call it once, before anything connects.
     """
-    lookups = Lookups(socket.getaddrinfo)
+    lookups = NameLookups(socket.getaddrinfo)
     modules: tuple[Any, ...] = (socket, green_socket, _socket_nodns)
     for module in modules:
         module.getaddrinfo = lookups.getaddrinfo

@@ -19,7 +19,7 @@ from services.platform.server_lists import amqp_nodes, hosts_of
 ANSWER_S = 3.0
 
 
-class Server(NamedTuple):
+class ServerAddress(NamedTuple):
     """A server to ask.
 
     `hello` holds bytes that any server of this kind answers. One answer from any of `hosts` is
@@ -37,18 +37,18 @@ AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 REDIS_PING = b"PING\r\n"
 
 
-def servers_of(process: str, config: Config) -> Iterator[Server]:
+def servers_of(process: str, config: Config) -> Iterator[ServerAddress]:
     """Yield the servers that a process has a login for."""
     secrets = of_process(process).secrets
     if "DATABASE_URL" in secrets:
-        yield Server("postgres", POSTGRES_SSL_REQUEST, _hosts(config.database.url, 5432), False)
+        yield ServerAddress("postgres", POSTGRES_SSL_REQUEST, _hosts(config.database.url, 5432), False)
     if "REDIS_URL" in secrets:
         url = config.redis.url
-        yield Server("redis", REDIS_PING, _hosts(url, 6379), url.startswith("rediss:"))
+        yield ServerAddress("redis", REDIS_PING, _hosts(url, 6379), url.startswith("rediss:"))
     if "AMQP_URI" in secrets:
         nodes = ";".join(amqp_nodes(config.amqp.uri))
         encrypted = nodes.startswith("amqps:")
-        yield Server("amqp", AMQP_HEADER, _hosts(nodes, 5671 if encrypted else 5672), encrypted)
+        yield ServerAddress("amqp", AMQP_HEADER, _hosts(nodes, 5671 if encrypted else 5672), encrypted)
 
 
 def away(process: str, config: Config) -> list[str]:
@@ -58,14 +58,14 @@ def away(process: str, config: Config) -> list[str]:
     return [name for name, thread in asked if not thread.wait()]
 
 
-def answers(server: Server) -> bool:
+def answers(server: ServerAddress) -> bool:
     """Return whether one host of a server sends anything within `ANSWER_S`."""
     threads = [eventlet.spawn(_answers_at, server, host, port) for host, port in server.hosts]
     found = [thread.wait() for thread in threads]
     return any(found)
 
 
-def _answers_at(server: Server, host: str, port: int) -> bool:
+def _answers_at(server: ServerAddress, host: str, port: int) -> bool:
     try:
         with eventlet.Timeout(ANSWER_S, TimeoutError), socket.create_connection((host, port)) as sock:
             stream = _unverified().wrap_socket(sock) if server.encrypted else sock

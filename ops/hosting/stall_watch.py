@@ -126,13 +126,13 @@ class StallWatch:
                 return
 
 
-def why_of(report: str) -> str:
+def reason_left_by(report: str) -> str:
     """Return the reason that a process left in its report; "" when its loop stood still."""
     first, _, _ = report.partition("\n")
     return first.removeprefix(WHY) if first.startswith(WHY) else ""
 
 
-def log_end(process: str, record: restarts.Record, report: str) -> None:
+def log_end(process: str, record: restarts.RestartRecord, report: str) -> None:
     """Log how the previous process ended."""
     if report:
         log.error("event_loop_stalled", process=process, ended=restarts.in_words(record), stack=report)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 import eventlet
 import structlog
 
-from services.platform.config import Supervision
+from services.platform.config import SupervisionSettings
 from services.supervision import sd_notify, work_in_hand
 
 log = structlog.get_logger(__name__)
@@ -34,12 +34,12 @@ class WorkWatch:
     """
 
     def __init__(
-        self, limits: Supervision, *, away: Callable[[], list[str]], end: Callable[[str], None]
+        self, limits: SupervisionSettings, *, away: Callable[[], list[str]], end: Callable[[str], None]
     ) -> None:
         self._limits = limits
         self._away = away
         self._end = end
-        self._standing: dict[str, work_in_hand.Standing] = {}
+        self._standing: dict[str, work_in_hand.StalledTime] = {}
         self._excused_s: dict[str, float] = {}
         self._asked_s = float("-inf")
         self._asking = False
@@ -50,7 +50,7 @@ class WorkWatch:
         """Report work that stands still, and end the process when it is the cause itself."""
         parts = work_in_hand.parts()
         # A part that is not named has nothing in hand.
-        self._standing = {name: self._standing.get(name, work_in_hand.Standing()) for name in parts}
+        self._standing = {name: self._standing.get(name, work_in_hand.StalledTime()) for name in parts}
         standing = {name: self._stood_s(name, part, now_s) for name, part in parts.items()}
         name, stood_s = max(standing.items(), key=lambda item: item[1], default=("", 0.0))
         if stood_s < min(self._limits.stall_timeout_s, self._limits.work_timeout_s):
@@ -70,7 +70,7 @@ class WorkWatch:
         for part in blamed:
             self._end(f"its work stood still for {standing[part]:.0f} s ({parts[part].in_hand})")
 
-    def _stood_s(self, name: str, part: work_in_hand.Work, now_s: float) -> float:
+    def _stood_s(self, name: str, part: work_in_hand.PartWork, now_s: float) -> float:
         stood_s = self._standing[name].look(part, now_s)
         self._excused_s[name] = min(self._excused_s.get(name, 0.0), stood_s)
         return stood_s

@@ -21,7 +21,7 @@ SEPARATOR_LINE = re.compile(r'"?sep=(?P<separator>[,;\t|])"?[ \t;,]*(?:\r\n|\r|\
 SHOWN_COLUMNS = 8
 
 
-class Row(NamedTuple):
+class CsvRow(NamedTuple):
     """One line with content.
 
     `number` counts lines as an editor does. `problem` says why the cells do not fit the columns.
@@ -32,21 +32,21 @@ class Row(NamedTuple):
     problem: str = ""
 
 
-class Table(NamedTuple):
+class CsvTable(NamedTuple):
     """The header's names in lower case, and the rows below. Rows of blank cells are left out."""
 
     columns: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[CsvRow]
     separator: str
 
-    def fields(self, row: Row) -> dict[str, str]:
+    def fields(self, row: CsvRow) -> dict[str, str]:
         """Return the cells of a row by column. Cells of columns without a name are left out."""
         return {name: cell.strip() for name, cell in zip(self.columns, row.cells, strict=False) if name}
 
 
 def read_table(
     document: bytes, *, known: Collection[str], required: Collection[str], others: bool = False
-) -> Table:
+) -> CsvTable:
     """Return the rows of a CSV file.
 
     An Excel line `sep=;` names the separator. Otherwise it is the one that gives the most columns
@@ -68,7 +68,7 @@ def read_table(
 
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=separator, strict=True)
     columns: list[str] = []
-    rows: list[Row] = []
+    rows: list[CsvRow] = []
     try:
         for cells in reader:
             if not any(cell.strip() for cell in cells):
@@ -86,7 +86,7 @@ def read_table(
 
     if not columns:
         raise Refused(f"the file is empty: line 1 must name the columns {', '.join(required)}")
-    return Table(columns, rows, separator)
+    return CsvTable(columns, rows, separator)
 
 
 def column_name(cell: str) -> str:
@@ -123,13 +123,13 @@ def _check_columns(
         raise Refused(f"line 1 has the columns {shown or 'none'}; {wanted}")
 
 
-def _row(number: int, cells: Sequence[str], wanted: int) -> Row:
+def _row(number: int, cells: Sequence[str], wanted: int) -> CsvRow:
     """Return a row without blank cells after the last column, which spreadsheets write."""
     while len(cells) > wanted and not cells[-1].strip():
         cells = cells[:-1]
     if len(cells) == wanted:
-        return Row(number, cells)
-    return Row(number, cells, f"it has {len(cells)} cells, and the header has {wanted} columns")
+        return CsvRow(number, cells)
+    return CsvRow(number, cells, f"it has {len(cells)} cells, and the header has {wanted} columns")
 
 
 def renamed(columns: Sequence[str], names: Mapping[str, Sequence[str]]) -> dict[str, int]:

@@ -30,7 +30,7 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        raise type(error)(f"{shown(path)}: {error}") from error
+        raise type(error)(f"{safe_name(path)}: {error}") from error
 
 
 def read_bytes(path: Path, *, at_most: int = MAX_BYTES, standard_input: bool = False) -> bytes:
@@ -51,16 +51,16 @@ def read_bytes(path: Path, *, at_most: int = MAX_BYTES, standard_input: bool = F
             with path.open("rb") as stream:
                 content = stream.read(at_most + 1)
     except FileNotFoundError as error:
-        raise Refused(f"{shown(path)}: there is no such file: check the name") from error
+        raise Refused(f"{safe_name(path)}: there is no such file: check the name") from error
     except IsADirectoryError as error:
-        raise Refused(f"{shown(path)} is a directory: name a file in it") from error
+        raise Refused(f"{safe_name(path)} is a directory: name a file in it") from error
     except PermissionError as error:
-        raise Refused(f"{shown(path)} may not be read by this user: change its permissions") from error
+        raise Refused(f"{safe_name(path)} may not be read by this user: change its permissions") from error
     except (OSError, ValueError) as error:
-        raise Refused(f"{shown(path)} cannot be read: {error}") from error
+        raise Refused(f"{safe_name(path)} cannot be read: {error}") from error
 
     if len(content) > at_most:
-        raise Refused(f"{shown(path)} has more than {at_most:,} bytes: split it")
+        raise Refused(f"{safe_name(path)} has more than {at_most:,} bytes: split it")
     return content
 
 
@@ -77,7 +77,7 @@ def read_json(path: Path) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Refused(f"{shown(path)}: the file is not JSON: {error}") from error
+        raise Refused(f"{safe_name(path)}: the file is not JSON: {error}") from error
 
 
 def read_yaml(path: Path) -> Any:
@@ -86,7 +86,7 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Refused(f"{shown(path)}: {yaml_problem(error)}") from error
+        raise Refused(f"{safe_name(path)}: {yaml_problem(error)}") from error
 
 
 def yaml_problem(error: Exception) -> str:
@@ -97,7 +97,7 @@ def yaml_problem(error: Exception) -> str:
     return f"{where}the file is neither YAML nor JSON: {' '.join(str(what).split())}"
 
 
-def shown(path: Path) -> str:
+def safe_name(path: Path) -> str:
     """Return the name of a file, safe for a terminal."""
     text = "standard input" if path == STANDARD_INPUT else str(path)
     return "".join(sign if sign.isprintable() else "?" for sign in text)

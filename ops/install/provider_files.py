@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ops.environment import PROJECT
-from services.notifications.channels.provider import Provider, Setting, required_of
+from services.notifications.channels.provider import Provider, ProviderSetting, required_of
 from services.notifications.channels.sms_providers import SMS_PROVIDERS, secrets_of, settings_of
 
 FILES = (
@@ -80,13 +80,13 @@ def _production_environment(providers: Providers) -> Iterator[str]:
         yield from _assignments([setting for setting in provider.settings if not setting.is_secret])
 
 
-def _assignments(settings: Sequence[Setting]) -> Iterator[str]:
+def _assignments(settings: Sequence[ProviderSetting]) -> Iterator[str]:
     for setting in settings:
         yield from _help(setting)
         yield f"{setting.variable}={setting.default}"
 
 
-def _help(setting: Setting) -> Iterator[str]:
+def _help(setting: ProviderSetting) -> Iterator[str]:
     if setting.help:
         yield f"# {setting.help}"
 
@@ -123,7 +123,7 @@ def _table(providers: Providers) -> Iterator[str]:
     yield ""
 
 
-def _named(settings: Sequence[Setting]) -> str:
+def _named(settings: Sequence[ProviderSetting]) -> str:
     return ", ".join(f"`{setting.variable}`" for setting in settings)
 
 

@@ -37,7 +37,7 @@ DATABASE = "vigil"
 VHOST = "vigil"
 
 
-class Addresses(NamedTuple):
+class ServerAddresses(NamedTuple):
     """Addresses (host:port) that Vigil uses for the servers."""
 
     postgres: str
@@ -47,7 +47,7 @@ class Addresses(NamedTuple):
 
 def write(
     directory: Path,
-    addresses: Addresses,
+    addresses: ServerAddresses,
     *,
     settings: Config,
     owners: Mapping[str, tuple[int, int]] | None = None,
@@ -156,7 +156,7 @@ def _login_of(url: str) -> tuple[str, str]:
     return unquote(split.username or ""), unquote(split.password or "")
 
 
-def _makers(directory: Path, addresses: Addresses) -> dict[str, Callable[[], str]]:
+def _makers(directory: Path, addresses: ServerAddresses) -> dict[str, Callable[[], str]]:
     """Return the makers of files, in the order of their dependencies.
 
     A URL repeats a password that is in another file.

@@ -17,12 +17,12 @@ from sqlalchemy.engine import URL
 from ops.data.backup import checking, postgres
 from ops.data.backup.manifest import DUMP
 from ops.data.backup.postgres import Say
-from ops.data.backup.store import Store
+from ops.data.backup.store import BackupStore
 from ops.data.schema import revisions
 from ops.data.schema.rollback import catalog, keep_rows
-from ops.data.schema.rollback.restore_rows import Outcome
+from ops.data.schema.rollback.restore_rows import RestoredTable
 from ops.servers.queues import definitions
-from ops.servers.queues.definitions import Queue
+from ops.servers.queues.definitions import QueueDefinition
 from services.contracts.errors import Refused, VigilError
 from services.platform.database import transaction
 
@@ -45,7 +45,7 @@ INSERT INTO alembic_version (version_num) VALUES ('{revision}');
 """
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class MigrationStep(msgspec.Struct, frozen=True, kw_only=True):
     """One migration: its description, its time in the scratch copy, its SQL, and its locks."""
 
     revision: str
@@ -55,7 +55,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     sql: list[str]
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class UpgradePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Plan of an upgrade.
 
     `kept` lists the data that a rollback put aside, which `vigil migrate up` puts back.
@@ -63,23 +63,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     current: str
     newest: str
-    steps: list[Step]
+    steps: list[MigrationStep]
     tried_with_data: bool
     kept: list[str]
-    queues: list[Queue]
+    queues: list[QueueDefinition]
     queues_problem: str
     partitions: int
     backup: str
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True):
+class UpgradeResult(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
-    returned: list[Outcome]
+    returned: list[RestoredTable]
     partitions: int
     queues: str
 
 
-def plan(url: URL, store: Store, *, with_data: bool, say: Say) -> Plan:
+def plan(url: URL, store: BackupStore, *, with_data: bool, say: Say) -> UpgradePlan:
     """Return everything that an upgrade would do, without touching the installation."""
     with transaction(_engine(url)) as connection:
         postgres.check_owner(connection)
@@ -88,7 +88,7 @@ def plan(url: URL, store: Store, *, with_data: bool, say: Say) -> Plan:
     say("queues")
     found, problem = _look_at_queues()
     steps, partitions = _try(url, str(current), with_data=with_data, say=say)
-    return Plan(
+    return UpgradePlan(
         current=str(current),
         newest=str(newest),
         steps=steps,
@@ -103,7 +103,7 @@ def plan(url: URL, store: Store, *, with_data: bool, say: Say) -> Plan:
     )
 
 
-def carry_out(url: URL, store: Store, *, without_backup: bool, say: Say) -> Done:
+def carry_out(url: URL, store: BackupStore, *, without_backup: bool, say: Say) -> UpgradeResult:
     """Do the upgrade.
 
     Raises:
@@ -123,7 +123,7 @@ def carry_out(url: URL, store: Store, *, without_backup: bool, say: Say) -> Done
     declared = definitions.declare()
     with transaction(owner) as connection:
         made = connection.execute(MAKE_PARTITIONS, {"weeks": PARTITION_WEEKS}).scalar_one()
-    return Done(revision=str(newest), returned=returned, partitions=int(made), queues=declared)
+    return UpgradeResult(revision=str(newest), returned=returned, partitions=int(made), queues=declared)
 
 
 def services_run(url: URL) -> bool:
@@ -135,14 +135,14 @@ def services_run(url: URL) -> bool:
         return bool(revisions.running_services(connection))
 
 
-def backup_age(store: Store, *, now: datetime) -> str:
+def backup_age(store: BackupStore, *, now: datetime) -> str:
     last = store.last_success()
     if last is None:
         return f"no verified backup in {store.directory}"
     return f"the last verified backup is of {last.isoformat()}" + ("" if now - last <= FRESH else ", too old")
 
 
-def _check_backup(store: Store, *, now: datetime) -> None:
+def _check_backup(store: BackupStore, *, now: datetime) -> None:
     last = store.last_success()
     if last is None or now - last > FRESH:
         raise Refused(
@@ -151,18 +151,18 @@ def _check_backup(store: Store, *, now: datetime) -> None:
         )
 
 
-def _look_at_queues() -> tuple[list[Queue], str]:
+def _look_at_queues() -> tuple[list[QueueDefinition], str]:
     """Return the queues, or the reason why they are not known.
 
     The rest of the plan is made anyway.
     """
     try:
-        return definitions.look(), ""
+        return definitions.states_of(), ""
     except VigilError as error:
         return [], str(error)
 
 
-def _try(url: URL, current: str, *, with_data: bool, say: Say) -> tuple[list[Step], int]:
+def _try(url: URL, current: str, *, with_data: bool, say: Say) -> tuple[list[MigrationStep], int]:
     """Try the migrations on a scratch copy.
 
     Return them with the number of partitions made after them.
@@ -199,13 +199,13 @@ def _scratch_copy(url: URL, current: str, *, with_data: bool, say: Say) -> Itera
         yield copy
 
 
-def _tried(owner: Engine, revision: str, description: str) -> Step:
+def _tried(owner: Engine, revision: str, description: str) -> MigrationStep:
     with revisions.alone(owner) as connection:
         tables = sorted(catalog.read(connection))
         started_s = time.monotonic()
         with _statements(owner) as said:
             revisions.upgrade_within(connection, revision)
-        return Step(
+        return MigrationStep(
             revision=revision,
             description=description,
             seconds=round(time.monotonic() - started_s, 3),

@@ -48,7 +48,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-class Reservations:
+class PortReservations:
     """Ports that this process reserves among the Vigil stacks of the host.
 
     They are reserved until the process closes them or ends.

@@ -101,7 +101,7 @@ class Stack:
             _numbered(name, n) for name in layout(small=small) for n in range(1, instances.get(name, 1) + 1)
         ]
         self._ports: dict[str, int] = {}
-        self._reserved = ports.Reservations()
+        self._reserved = ports.PortReservations()
         self._secrets: dict[str, str] = {}
         self.home.mkdir(parents=True, exist_ok=True)
         self.supervisor = Supervisor(self.home / "state.json")
@@ -227,7 +227,7 @@ class Stack:
         self._ports = kept | chosen
         environment.write_private(self.home / "ports.json", json.dumps(self._ports))
         self._write_environments()
-        self.supervisor.tell(addresses=self.addresses())
+        self.supervisor.add_facts(addresses=self.addresses())
 
     def _is_blocked(self) -> bool:
         """Return whether a process cannot start because another program has its port."""
@@ -276,7 +276,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop the services first, so that they finish their work while the servers still run."""
-        self.supervisor.tell(up=False)
+        self.supervisor.add_facts(up=False)
         names = [process.name for process in self.supervisor.processes]
         self.supervisor.stop(only=[name for name in names if name in (*self.services, HAPROXY, "simulator")])
         self.supervisor.stop(only=[name for name in names if name != "epmd"])

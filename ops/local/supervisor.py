@@ -30,7 +30,7 @@ from ops.environment import write_private
 from ops.local import ports
 from ops.processes import STALL_SIGNAL, STALL_TIMEOUT_S, stall_limit_s
 from services.supervision import port_owner, sd_notify
-from services.supervision.restarts import stood_still
+from services.supervision.restarts import stalled_in_words
 
 BACKOFF_FIRST_S = 0.2
 BACKOFF_LAST_S = 10.0
@@ -71,7 +71,7 @@ def backoff_s(failures: int) -> float:
 def end_in_words(process: str, code: int, stall_timeout_s: float = STALL_TIMEOUT_S) -> str:
     """Return why a process ended, from its exit code (negative: the signal that ended it)."""
     if code == -STALL_SIGNAL:
-        return stood_still(stall_limit_s(process, stall_timeout_s))
+        return stalled_in_words(stall_limit_s(process, stall_timeout_s))
     if code >= 0:
         return f"it ended with exit code {code}"
     names = {found.value: found.name for found in signal.Signals}
@@ -187,7 +187,7 @@ class Process:
         self._started_s = 0.0
         self._due_s = 0.0
         self._stop_asked_s: float | None = None
-        self._silence = _Silence()
+        self._silence = _TimeWithoutSign()
         self._fault = ""
         self._has_run = False
 
@@ -240,7 +240,7 @@ class Process:
         self.state = "starting"
         self._started_s = time.monotonic()
         self._stop_asked_s = None
-        self._silence = _Silence()
+        self._silence = _TimeWithoutSign()
 
     @property
     def pidfd(self) -> int | None:
@@ -380,7 +380,7 @@ def _kill_group(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-class _Silence:
+class _TimeWithoutSign:
     """Time without a sign of life of a process, counted by turns of the supervisor.
 
     Two times do not count: time in which the process waited for a processor, and time in which the
@@ -431,7 +431,7 @@ class Supervisor:
             process.start()
         self.write_state()
 
-    def tell(self, **facts: Any) -> None:
+    def add_facts(self, **facts: Any) -> None:
         """Keep further facts in the state file (addresses, whether all is up)."""
         self._facts |= facts
         self.write_state()

@@ -28,7 +28,7 @@ RENEW_BEFORE = timedelta(days=30)
 CLOCK_SKEW = timedelta(minutes=5)
 
 
-class Authority:
+class CertificateAuthority:
     """Certificate authority in `directory`.
 
     Everybody may read `ca.pem`; only its owner may read `ca-key.pem`.

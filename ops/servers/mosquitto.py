@@ -16,10 +16,10 @@ import msgspec
 from gateway.mqtt import access_control, packets
 from gateway.mqtt.access_control import Command
 from ops.environment import write_private
-from ops.servers.certificates import Authority
+from ops.servers.certificates import CertificateAuthority
 from ops.servers.mqtt_connection import connect
 from services.contracts.errors import Misconfigured, Unavailable
-from services.platform.config import Mqtt
+from services.platform.config import MqttSettings
 
 PLUGIN = "mosquitto_dynamic_security.so"
 PLUGIN_DIRECTORIES = ("/usr/lib", "/usr/local/lib")
@@ -107,7 +107,7 @@ def write_configuration(
     """
     tls = data / "tls"
     tls.mkdir(parents=True, exist_ok=True)
-    issuer = Authority(authority or tls)
+    issuer = CertificateAuthority(authority or tls)
     issuer.make()
     if authority:
         (tls / "ca.pem").write_bytes(issuer.certificate_file.read_bytes())
@@ -157,10 +157,10 @@ def plugin() -> Path:
     raise Misconfigured(f"{PLUGIN} is not installed; it comes with Debian's package mosquitto")
 
 
-class Broker:
+class BrokerAdmin:
     """An administrator's connection to a running broker. Raises `Unavailable`, `Misconfigured`."""
 
-    def __init__(self, mqtt: Mqtt) -> None:
+    def __init__(self, mqtt: MqttSettings) -> None:
         if not mqtt.admin_password:
             raise Misconfigured(
                 "MQTT_ADMIN_PASSWORD is not set, so the broker cannot be given credentials; "
@@ -172,7 +172,7 @@ class Broker:
             username=mqtt.admin_username,
             password=mqtt.admin_password,
         )
-        self._reader = packets.Reader()
+        self._reader = packets.PacketReader()
         self._message_id = 1
         try:
             self._sock.sendall(packets.subscribe(RESPONSE))
@@ -216,7 +216,7 @@ class Broker:
     def close(self) -> None:
         self._sock.close()
 
-    def __enter__(self) -> Broker:
+    def __enter__(self) -> BrokerAdmin:
         return self
 
     def __exit__(self, *_: object) -> None:

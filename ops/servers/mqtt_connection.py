@@ -9,7 +9,7 @@ import time
 
 from gateway.mqtt import packets
 from services.contracts.errors import Unavailable
-from services.platform.config import Mqtt
+from services.platform.config import MqttSettings
 
 TIMEOUT_S = 5.0
 PING_S = 20.0
@@ -25,7 +25,7 @@ REASONS = {
 
 
 def connect(
-    mqtt: Mqtt, client_id: str, *, username: str = "", password: str = "", keepalive_s: int = 60
+    mqtt: MqttSettings, client_id: str, *, username: str = "", password: str = "", keepalive_s: int = 60
 ) -> socket.socket:
     """Return a socket after CONNACK.
 
@@ -51,16 +51,16 @@ def connect(
     return sock
 
 
-class Line:
+class PublishingConnection:
     """Connection that publishes at QoS 1 within a window.
 
     Methods raise `OSError`. The constructor raises `Unavailable`.
     """
 
-    def __init__(self, mqtt: Mqtt, client_id: str, *, username: str = "", password: str = "") -> None:
+    def __init__(self, mqtt: MqttSettings, client_id: str, *, username: str = "", password: str = "") -> None:
         self._prefix = mqtt.topic_prefix
         self._sock = connect(mqtt, client_id, username=username, password=password)
-        self._reader = packets.Reader()
+        self._reader = packets.PacketReader()
         self._next_id = 0
         self.in_flight = 0
         self.acknowledged = 0

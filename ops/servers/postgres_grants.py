@@ -55,7 +55,7 @@ POLICIES = text(
 )
 
 
-class Right(NamedTuple):
+class TablePrivilege(NamedTuple):
     """One privilege of a role. `part` is the column of a privilege on one column."""
 
     kind: str
@@ -87,7 +87,7 @@ def differences(connection: Connection) -> list[str]:
     if revision is None or revision < REVISION:
         return []
     statements = list(_policies(connection))
-    held = {Right(*row) for row in connection.execute(HELD, {"roles": database_roles()})}
+    held = {TablePrivilege(*row) for row in connection.execute(HELD, {"roles": database_roles()})}
     wanted = set(_wanted(connection))
     statements += [_statement("REVOKE", right) for right in sorted(held - wanted)]
     return statements + [_statement("GRANT", right) for right in sorted(wanted - held)]
@@ -110,27 +110,27 @@ def _policies(connection: Connection) -> Iterator[str]:
         yield f"ALTER POLICY {policy} ON {table} TO {role}, {rows_role(role)}"
 
 
-def _wanted(connection: Connection) -> Iterator[Right]:
+def _wanted(connection: Connection) -> Iterator[TablePrivilege]:
     tables = set(connection.execute(TABLES).scalars())
     functions: dict[str, str] = dict(connection.execute(FUNCTIONS).all())
     schema: Any = connection.execute(text("SELECT current_schema()")).scalar_one()
     for process, privileges in PRIVILEGES.items():
         for access, grants in privileges.tables.items():
             role = database_role(process, access)
-            yield Right("SCHEMA", schema, "", role, "USAGE")
+            yield TablePrivilege("SCHEMA", schema, "", role, "USAGE")
             yield from _of_tables(role, {t: grants[t] for t in grants if t in tables})
             for function in privileges.functions.get(access, ()):
                 if function in functions:
-                    yield Right("FUNCTION", functions[function], "", role, "EXECUTE")
+                    yield TablePrivilege("FUNCTION", functions[function], "", role, "EXECUTE")
 
 
-def _of_tables(role: str, grants: Grants | Mapping[str, str]) -> Iterator[Right]:
+def _of_tables(role: str, grants: Grants | Mapping[str, str]) -> Iterator[TablePrivilege]:
     for table, words in grants.items():
         for privilege, column in privileges_of(words):
-            yield Right("TABLE", table, column, role, privilege)
+            yield TablePrivilege("TABLE", table, column, role, privilege)
 
 
-def _statement(verb: str, right: Right) -> str:
+def _statement(verb: str, right: TablePrivilege) -> str:
     column = f" ({right.part})" if right.part else ""
     towards = "TO" if verb == "GRANT" else "FROM"
     return f"{verb} {right.privilege}{column} ON {right.kind} {right.name} {towards} {right.role}"

@@ -41,7 +41,7 @@ OWN_URLS = ("DATABASE_URL", "AMQP_URI", "REDIS_URL")
 """Secrets that differ for each process: address, login and password of a server."""
 
 
-class Redis(NamedTuple):
+class RedisRights(NamedTuple):
     """Rights in Redis: keys (after the prefix) to read, keys to read and write, and commands."""
 
     read: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Redis(NamedTuple):
     commands: tuple[str, ...] = ()
 
 
-class Privileges(NamedTuple):
+class ProcessPrivileges(NamedTuple):
     """All rights of one process.
 
     Every process may also send its own heartbeats.
@@ -77,7 +77,7 @@ class Privileges(NamedTuple):
     hears_heartbeats: bool = False
     shares_shards: bool = False
     checks_servers: bool = False
-    redis: Redis | None = None
+    redis: RedisRights | None = None
     secrets: frozenset[str] = frozenset()
 
 
@@ -114,7 +114,7 @@ PROFILES = {
     "device_profile": "SELECT (tenant_id, device_id, profile, picture_sha256)",
     "guard_shift": "SELECT",
 }
-FEED = Redis(write=("feed:*",), commands=("xadd", "xrevrange"))
+FEED = RedisRights(write=("feed:*",), commands=("xadd", "xrevrange"))
 LANE_EVENTS = (
     "device_alert_received",
     "device_alert_repeated",
@@ -124,8 +124,8 @@ LANE_EVENTS = (
 BULK_EVENTS = tuple(row.event for row in BATCHED)
 READINGS = tuple(row.table for row in TELEMETRY)
 
-PRIVILEGES: Mapping[str, Privileges] = {
-    "directory": Privileges(
+PRIVILEGES: Mapping[str, ProcessPrivileges] = {
+    "directory": ProcessPrivileges(
         service="directory",
         tables={
             "tenant": {
@@ -166,7 +166,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         settles_dead_letters=True,
         secrets=frozenset({"DATABASE_URL", "AMQP_URI", "CHANNELS_ENCRYPTION_KEY"}),
     ),
-    "telemetry": Privileges(
+    "telemetry": ProcessPrivileges(
         service="telemetry",
         tables={
             "tenant": {
@@ -200,7 +200,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         redis=FEED,
         secrets=frozenset({"DATABASE_URL", "AMQP_URI", "REDIS_URL", "CHANNELS_ENCRYPTION_KEY"}),
     ),
-    "location": Privileges(
+    "location": ProcessPrivileges(
         service="location",
         tables={
             "tenant": {
@@ -243,10 +243,10 @@ PRIVILEGES: Mapping[str, Privileges] = {
         serves_rpc=True,
         shares_shards=True,
         calls={"alerts": ("list_alerts",), "directory": ("list_zone_edits",)},
-        redis=Redis(write=("feed:*", "hot:*"), commands=("xadd", "xrevrange", "unlink")),
+        redis=RedisRights(write=("feed:*", "hot:*"), commands=("xadd", "xrevrange", "unlink")),
         secrets=frozenset({"DATABASE_URL", "AMQP_URI", "REDIS_URL", "CHANNELS_ENCRYPTION_KEY"}),
     ),
-    "alerts": Privileges(
+    "alerts": ProcessPrivileges(
         service="alerts",
         tables={
             "tenant": {
@@ -323,7 +323,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
             }
         ),
     ),
-    "notifications": Privileges(
+    "notifications": ProcessPrivileges(
         service="notifications",
         tables={
             "tenant": {
@@ -360,7 +360,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
             }
         ),
     ),
-    "mqtt_gateway-alert": Privileges(
+    "mqtt_gateway-alert": ProcessPrivileges(
         service="mqtt_gateway",
         consumes=(
             ("alerts", "alert_raised", "send_raised_receipts"),
@@ -369,7 +369,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         publishes=LANE_EVENTS,
         secrets=frozenset({"AMQP_URI", "MQTT_BROKER_PASSWORD"}),
     ),
-    "mqtt_gateway-bulk": Privileges(
+    "mqtt_gateway-bulk": ProcessPrivileges(
         service="mqtt_gateway",
         consumes=(
             ("telemetry", "telemetry_stored", "send_telemetry_receipts"),
@@ -379,7 +379,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         publishes=(*LANE_EVENTS, *BULK_EVENTS),
         secrets=frozenset({"AMQP_URI", "MQTT_BROKER_PASSWORD"}),
     ),
-    "noc_gateway": Privileges(
+    "noc_gateway": ProcessPrivileges(
         service="noc_gateway",
         calls={
             "directory": ("list_barred", "seal_snapshot"),
@@ -393,7 +393,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
             ),
         },
         hears_heartbeats=True,
-        redis=Redis(
+        redis=RedisRights(
             read=("feed:*",),
             write=("feed-id:*", "feed-begun:*", "gateways", "sockets:*", "messages:*", "ticket:*"),
             commands=(
@@ -404,7 +404,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         ),
         secrets=frozenset({"AMQP_URI", "REDIS_URL", "CHANNELS_ENCRYPTION_KEY", "JWT_SECRET"}),
     ),
-    "noc_api": Privileges(
+    "noc_api": ProcessPrivileges(
         service="noc_api",
         serves_api=True,
         calls={
@@ -421,13 +421,13 @@ PRIVILEGES: Mapping[str, Privileges] = {
             ),
         },
         hears_heartbeats=True,
-        redis=Redis(
+        redis=RedisRights(
             write=("login:*", "ticket:*", "idempotency:*"),
             commands=("multi", "exec", "discard", "get", "set", "del", "incrby", "expire"),
         ),
         secrets=frozenset({"AMQP_URI", "REDIS_URL", "CHANNELS_ENCRYPTION_KEY", "JWT_SECRET"}),
     ),
-    "watchdog": Privileges(
+    "watchdog": ProcessPrivileges(
         service="watchdog",
         tables={
             "ingest": {
@@ -438,7 +438,7 @@ PRIVILEGES: Mapping[str, Privileges] = {
         functions={"ingest": ("vigil_partition_report",)},
         calls={"alerts": ("list_alerts", "resolve_alert")},
         checks_servers=True,
-        redis=Redis(read=("feed:*",), commands=("xread", "info")),
+        redis=RedisRights(read=("feed:*",), commands=("xread", "info")),
         secrets=frozenset(
             {
                 "DATABASE_URL",
@@ -474,6 +474,6 @@ def database_roles() -> list[str]:
     ]
 
 
-def of_process(process: str) -> Privileges:
+def of_process(process: str) -> ProcessPrivileges:
     """Return the privileges of a process, which may be one of several instances: `telemetry@2`."""
     return PRIVILEGES[process.partition("@")[0]]

@@ -36,7 +36,7 @@ OF_A_SHARD = "(\\.[0-9]+)?"
 """End of a pattern that matches with or without the number of a shard."""
 
 
-class Topic(NamedTuple):
+class TopicRights(NamedTuple):
     """Routing keys of one exchange: `write` may be published, `read` may bind queues."""
 
     exchange: str
@@ -44,7 +44,7 @@ class Topic(NamedTuple):
     read: str
 
 
-class Rights(NamedTuple):
+class RabbitRights(NamedTuple):
     """Rights of a user of RabbitMQ, as patterns of names.
 
     Attributes:
@@ -56,10 +56,10 @@ class Rights(NamedTuple):
     configure: str
     write: str
     read: str
-    topics: list[Topic]
+    topics: list[TopicRights]
 
 
-def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
+def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> RabbitRights:
     """Return the rights of the user of one process."""
     may = PRIVILEGES[process]
     handlers = [
@@ -85,27 +85,27 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> Rights:
         *([DEAD_QUEUE] if may.settles_dead_letters else []),
         *([HEARTBEAT_EXCHANGE] if _hears(process) else []),
     ]
-    return Rights(
+    return RabbitRights(
         configure=any_of([*own, *map(re.escape, publishes)]),
         write=any_of([*own, *map(re.escape, written)]),
         read=any_of([*own, *map(re.escape, read)]),
         topics=[
             # One line for each exchange, because a service may consume its own events.
             *(
-                Topic(
+                TopicRights(
                     name,
                     any_of(map(_event_key, may.publishes if name in publishes else ())),
                     any_of(_events_of(process, name)),
                 )
                 for name in sorted({*publishes, *sources})
             ),
-            *(Topic(name, any_of(_rpc_written(process)), any_of(_rpc_bound(process))) for name in rpc),
-            *(Topic(name, any_of(handlers), NOTHING) for name in retries),
+            *(TopicRights(name, any_of(_rpc_written(process)), any_of(_rpc_bound(process))) for name in rpc),
+            *(TopicRights(name, any_of(handlers), NOTHING) for name in retries),
             # The process that settles dead letters may send those of all services again. It may
             # send nothing else there.
-            *(Topic(name, "^evt-.*$", NOTHING) for name in again),
+            *(TopicRights(name, "^evt-.*$", NOTHING) for name in again),
             # A process may send only its own heartbeat.
-            Topic(
+            TopicRights(
                 HEARTBEAT_EXCHANGE,
                 any_of(map(re.escape, [process, *([HEARTBEAT_CHECK] if may.checks_servers else [])])),
                 any_of(map(re.escape, _hears(process))),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from ops.servers.privileges import PRIVILEGES, Redis
+from ops.servers.privileges import PRIVILEGES, RedisRights
 
 OPERATOR = "vigil"
 OF_EVERYBODY = ("auth", "hello", "ping", "select", "quit", "client|setname")
@@ -69,7 +69,7 @@ def acl_file(
     return "\n".join(lines) + "\n"
 
 
-def rules_of(may: Redis, *, prefix: str) -> str:
+def rules_of(may: RedisRights, *, prefix: str) -> str:
     """Return keys and commands of one process in the words of Redis's ACL."""
     escaped = prefix.translate({ord(letter): f"\\{letter}" for letter in "*?[]\\"})
     keys = [f"%R~{escaped}:{key}" for key in may.read] + [f"%RW~{escaped}:{key}" for key in may.write]

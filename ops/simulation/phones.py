@@ -21,10 +21,10 @@ from vigil_device.policy import Policy
 from vigil_device.store import MEMORY, OutboxInUse, Store, StoreFailed
 
 from gateway.mqtt import packets
-from ops.servers.mqtt_connection import Line
-from ops.simulation.simulator import Outgoing
+from ops.servers.mqtt_connection import PublishingConnection
+from ops.simulation.simulator import SimulatedMessage
 from services.contracts.errors import Refused, Unavailable
-from services.platform.config import Mqtt
+from services.platform.config import MqttSettings
 
 POLICY = Policy(max_messages=100_000, window=500)
 """Policy of the one outbox of a fleet.
@@ -36,12 +36,12 @@ FLUSH_S = 2.0
 LONGEST_WAIT_S = 0.5
 
 
-class PhoneLine(Line):
+class PhoneConnection(PublishingConnection):
     """A connection that also receives receipts."""
 
     def __init__(
         self,
-        mqtt: Mqtt,
+        mqtt: MqttSettings,
         client_id: str,
         *,
         on_receipt: Callable[[bytes], None],
@@ -74,7 +74,9 @@ class Phones:
         Refused: the directory is in use or cannot be written, or a source has no password.
     """
 
-    def __init__(self, mqtt: Mqtt, passwords: Mapping[str, str] | None, *, directory: Path | None) -> None:
+    def __init__(
+        self, mqtt: MqttSettings, passwords: Mapping[str, str] | None, *, directory: Path | None
+    ) -> None:
         self.acknowledged = 0
         self.stored = 0
         self.sends = 0
@@ -85,7 +87,7 @@ class Phones:
         self._core = Core(POLICY, chance=self._chance)
         self._store = _store(directory)
         self._began_s = time.monotonic() - self._store.ran_s
-        self._lines: dict[str, PhoneLine] = {}
+        self._lines: dict[str, PhoneConnection] = {}
         self._packets: dict[tuple[str, int], str] = {}
         self._selector = selectors.DefaultSelector()
         self._connected = False
@@ -100,7 +102,7 @@ class Phones:
         """Return the number of messages without a receipt."""
         return len(self._core)
 
-    def put(self, outgoing: Outgoing) -> None:
+    def put(self, outgoing: SimulatedMessage) -> None:
         """Take a message of the fleet."""
         message = self._store.put(
             msg_id=json.loads(outgoing.payload)["msg_id"],
@@ -163,7 +165,7 @@ class Phones:
         for key, _ in self._selector.select(wait_s):
             key.fileobj.listen()  # type: ignore[union-attr]
 
-    def _line(self, name: str) -> PhoneLine:
+    def _line(self, name: str) -> PhoneConnection:
         line = self._lines.get(name)
         if line is not None:
             return line
@@ -174,7 +176,7 @@ class Phones:
                     f"{name} is not in the file of credentials; `vigil guard|device import` makes one"
                 )
             username, password = name, self._passwords[name]
-        line = self._lines[name] = PhoneLine(
+        line = self._lines[name] = PhoneConnection(
             self._mqtt,
             name or f"vigil-simulator-{secrets.token_hex(4)}",
             on_receipt=self._take_receipt,

@@ -24,7 +24,7 @@ AWAY_RADIUS_M = 650.0
 AWAY_TURNS = 6
 
 
-class Outgoing(NamedTuple):
+class SimulatedMessage(NamedTuple):
     """One message to publish. `notable` is text for a person who watches."""
 
     source_id: str
@@ -33,7 +33,7 @@ class Outgoing(NamedTuple):
     notable: str = ""
 
 
-class Odds(NamedTuple):
+class EventChances(NamedTuple):
     """Chances for each turn of one source."""
 
     panic: float = 0.0005
@@ -42,7 +42,7 @@ class Odds(NamedTuple):
     overload: float = 0.001
 
 
-class Guard:
+class SimulatedGuard:
     """A guard on a round: `turn` walks on and reports the fix."""
 
     family = "guard"
@@ -58,14 +58,16 @@ class Guard:
         self._aim_m: float | None = None
         self._away_turns = 0
 
-    def turn(self, *, now: datetime, elapsed_s: float, odds: Odds, msg_id: str) -> Iterator[Outgoing]:
+    def turn(
+        self, *, now: datetime, elapsed_s: float, odds: EventChances, msg_id: str
+    ) -> Iterator[SimulatedMessage]:
         if self._aim_m is None and self._chance.random() < odds.leave:
             self._aim_m, self._away_turns = AWAY_RADIUS_M, AWAY_TURNS
         notable = self._move(elapsed_s)
         if self._chance.random() < odds.panic:
             panic = {"severity": "critical", "message": "simulated panic", "timestamp": now.isoformat()}
             where = self._position(0.0)
-            yield Outgoing(
+            yield SimulatedMessage(
                 self.source_id,
                 f"alert/panic/{self.source_id}",
                 _json({**panic, "location": where, "msg_id": f"{msg_id}-p"}),
@@ -82,7 +84,7 @@ class Guard:
             "timestamp": now.isoformat(),
             "msg_id": msg_id,
         }
-        yield Outgoing(self.source_id, f"guard/{self.source_id}/gps", _json(fix), notable)
+        yield SimulatedMessage(self.source_id, f"guard/{self.source_id}/gps", _json(fix), notable)
 
     def _move(self, elapsed_s: float) -> str:
         """Move on for `elapsed_s` seconds; return a text when that crosses the edge of the site."""
@@ -134,7 +136,7 @@ class Guard:
         return {"lat": round(lat, 7), "lon": round(lon, 7)}
 
 
-class Device:
+class SimulatedDevice:
     """A device whose battery drains and is charged again."""
 
     family = "device"
@@ -144,7 +146,7 @@ class Device:
         self._chance = chance
         self._battery = chance.uniform(30, 100)
 
-    def turn(self, *, now: datetime, msg_id: str) -> Iterator[Outgoing]:
+    def turn(self, *, now: datetime, msg_id: str) -> Iterator[SimulatedMessage]:
         self._battery -= self._chance.uniform(0, 0.2)
         notable = ""
         if self._battery < 15:
@@ -158,10 +160,10 @@ class Device:
             "timestamp": now.isoformat(),
             "msg_id": msg_id,
         }
-        yield Outgoing(self.source_id, f"device/{self.source_id}/telemetry", _json(reading), notable)
+        yield SimulatedMessage(self.source_id, f"device/{self.source_id}/telemetry", _json(reading), notable)
 
 
-class Sensor:
+class SimulatedSensor:
     """A smoke, door or motion sensor."""
 
     family = "sensor"
@@ -173,7 +175,7 @@ class Sensor:
         self._type = self.TYPES[number % len(self.TYPES)]
         self._chance = chance
 
-    def turn(self, *, now: datetime, odds: Odds, msg_id: str) -> Iterator[Outgoing]:
+    def turn(self, *, now: datetime, odds: EventChances, msg_id: str) -> Iterator[SimulatedMessage]:
         reading: dict[str, Any] = {"type": self._type, "timestamp": now.isoformat(), "msg_id": msg_id}
         notable = ""
         if self._type == "SMOKE":
@@ -184,10 +186,10 @@ class Sensor:
             reading["value"] = round(self._chance.gauss(26, 1), 1)
         else:
             reading["state"] = self._chance.choice(["OPEN", "CLOSED"] if self._type == "DOOR" else ["CLEAR"])
-        yield Outgoing(self.source_id, f"sensor/{self.source_id}/reading", _json(reading), notable)
+        yield SimulatedMessage(self.source_id, f"sensor/{self.source_id}/reading", _json(reading), notable)
 
 
-class System:
+class SimulatedSystem:
     """A machine of the company that reports its own health."""
 
     family = "system"
@@ -198,7 +200,9 @@ class System:
         self._uptime_s = chance.uniform(3600, 1_000_000)
         self._disk = chance.uniform(20, 70)
 
-    def turn(self, *, now: datetime, elapsed_s: float, odds: Odds, msg_id: str) -> Iterator[Outgoing]:
+    def turn(
+        self, *, now: datetime, elapsed_s: float, odds: EventChances, msg_id: str
+    ) -> Iterator[SimulatedMessage]:
         self._uptime_s += elapsed_s
         overloaded = self._chance.random() < odds.overload
         health = {
@@ -210,25 +214,27 @@ class System:
             "msg_id": msg_id,
         }
         notable = f"{self.source_id} is overloaded" if overloaded else ""
-        yield Outgoing(self.source_id, f"system/health/{self.source_id}", _json(health), notable)
+        yield SimulatedMessage(self.source_id, f"system/health/{self.source_id}", _json(health), notable)
 
 
 class Fleet:
     """All simulated sources; each `turn` sends the messages of the next source."""
 
-    def __init__(self, *, guards: int, chance: random.Random, run: str, odds: Odds | None = None) -> None:
+    def __init__(
+        self, *, guards: int, chance: random.Random, run: str, odds: EventChances | None = None
+    ) -> None:
         self._chance = chance
         self._run = run
-        self._odds = odds or Odds()
-        self._sources: list[Guard | Device | Sensor | System] = [
-            *(Guard(100 + n, chance) for n in range(guards)),
-            *(Device(n, chance) for n in range(max(1, guards // 2))),
-            *(Sensor(n, chance) for n in range(max(4, guards // 4))),
-            *(System(n, chance) for n in range(max(1, guards // 10))),
+        self._odds = odds or EventChances()
+        self._sources: list[SimulatedGuard | SimulatedDevice | SimulatedSensor | SimulatedSystem] = [
+            *(SimulatedGuard(100 + n, chance) for n in range(guards)),
+            *(SimulatedDevice(n, chance) for n in range(max(1, guards // 2))),
+            *(SimulatedSensor(n, chance) for n in range(max(4, guards // 4))),
+            *(SimulatedSystem(n, chance) for n in range(max(1, guards // 10))),
         ]
         self._turns = 0
 
-    def turn(self, *, now: datetime, elapsed_s: float) -> list[Outgoing]:
+    def turn(self, *, now: datetime, elapsed_s: float) -> list[SimulatedMessage]:
         """Return the messages of the next source.
 
         `elapsed_s` is the time since its last messages, above 0.
@@ -236,9 +242,9 @@ class Fleet:
         source = self._sources[self._turns % len(self._sources)]
         self._turns += 1
         msg_id = f"{self._run}-{self._turns}"
-        if isinstance(source, Guard | System):
+        if isinstance(source, SimulatedGuard | SimulatedSystem):
             return list(source.turn(now=now, elapsed_s=elapsed_s, odds=self._odds, msg_id=msg_id))
-        if isinstance(source, Sensor):
+        if isinstance(source, SimulatedSensor):
             return list(source.turn(now=now, odds=self._odds, msg_id=msg_id))
         return list(source.turn(now=now, msg_id=msg_id))
 

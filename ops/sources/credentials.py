@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.mqtt import access_control
-from ops.servers.certificates import Authority
-from ops.servers.mosquitto import Broker
+from ops.servers.certificates import CertificateAuthority
+from ops.servers.mosquitto import BrokerAdmin
 from services.contracts.errors import Conflict, NotFound
 from services.directory.registry.source_ids import NOT_FREE, check_source_id, number_of
 from services.directory.registry.store import DirectoryStore
@@ -25,7 +25,7 @@ class AlreadyThere(Conflict):
     """The source is already registered as wanted."""
 
 
-class Wanted(NamedTuple):
+class SourceRequest(NamedTuple):
     """A source to add, as the operator entered it.
 
     `family` is guard, device, sensor, system or alert.
@@ -50,7 +50,7 @@ class Credential(NamedTuple):
     key_file: str = ""
 
 
-class Registered(NamedTuple):
+class RegisteredSource(NamedTuple):
     """A source in the registry. `said` says what was done, for the operator."""
 
     source_id: str
@@ -64,13 +64,15 @@ class Provisioner:
     registry is changed.
     """
 
-    def __init__(self, store: DirectoryStore, broker: Broker | None, *, tenant_id: int, prefix: str) -> None:
+    def __init__(
+        self, store: DirectoryStore, broker: BrokerAdmin | None, *, tenant_id: int, prefix: str
+    ) -> None:
         self._store = store
         self._broker = broker
         self._tenant_id = tenant_id
         self._prefix = prefix
 
-    def register(self, wanted: Wanted) -> Registered:
+    def register(self, wanted: SourceRequest) -> RegisteredSource:
         """Put a source into the registry only.
 
         A source that is there without a credential keeps its data, except for a name and site that
@@ -85,10 +87,10 @@ class Provisioner:
             self._store.add(wanted.kind, **values)
         except Conflict as error:
             known = self._unfinished(wanted, source_id, error)
-            return Registered(source_id, self._complete(wanted, source_id, known))
-        return Registered(source_id, f"{wanted.kind} {source_id} added")
+            return RegisteredSource(source_id, self._complete(wanted, source_id, known))
+        return RegisteredSource(source_id, f"{wanted.kind} {source_id} added")
 
-    def give_passwords(self, batch: Sequence[tuple[Wanted, str]]) -> list[Credential]:
+    def give_passwords(self, batch: Sequence[tuple[SourceRequest, str]]) -> list[Credential]:
         """Give each registered (wanted, id) a new password.
 
         It replaces the earlier access of the source at the broker.
@@ -100,7 +102,7 @@ class Provisioner:
         return [credentials[source_id] for _, source_id in batch]
 
     def give_certificate(
-        self, wanted: Wanted, source_id: str, *, authority: Authority, out: Path
+        self, wanted: SourceRequest, source_id: str, *, authority: CertificateAuthority, out: Path
     ) -> Credential:
         """Issue a certificate and key in `out`; add the source at the broker without a password."""
         certificate_file, key_file = authority.issue_source(out, source_id)
@@ -115,7 +117,7 @@ class Provisioner:
         """
         source = self._store.source(kind, source_id, tenant_id=self._tenant_id)
         if source["credential"] != "password":
-            [credential] = self.give_passwords([(Wanted(source_id, source["family"]), source_id)])
+            [credential] = self.give_passwords([(SourceRequest(source_id, source["family"]), source_id)])
             return credential
         credential = self._password(source_id)
         self._run(access_control.rotate(source_id, credential.password))
@@ -132,7 +134,7 @@ class Provisioner:
         if source["credential"] is not None:
             self._run(access_control.switch(source_id, enabled=enabled), ignore=["already", "not found"])
 
-    def _let_in(self, sources: Sequence[tuple[Wanted, str, str | None]]) -> None:
+    def _let_in(self, sources: Sequence[tuple[SourceRequest, str, str | None]]) -> None:
         # The first command removes what an earlier installation may have left at the broker.
         commands = [
             command
@@ -157,7 +159,7 @@ class Provisioner:
     def _remember(self, kind: str, source_id: str, credential: str) -> None:
         self._store.set_credential(kind, source_id, tenant_id=self._tenant_id, credential=credential)
 
-    def _complete(self, wanted: Wanted, source_id: str, known: Mapping[str, Any]) -> str:
+    def _complete(self, wanted: SourceRequest, source_id: str, known: Mapping[str, Any]) -> str:
         """Give a source that was registered before its new name and site, and say so."""
         given = {"name": wanted.name or None, "site_id": wanted.site_id}
         changes = {
@@ -176,7 +178,7 @@ class Provisioner:
             f"{wanted.kind} {source_id} was registered before: {', '.join(said) or 'name and site are kept'}"
         )
 
-    def _unfinished(self, wanted: Wanted, source_id: str, conflict: Conflict) -> dict[str, Any]:
+    def _unfinished(self, wanted: SourceRequest, source_id: str, conflict: Conflict) -> dict[str, Any]:
         """Return a source that was registered before and still waits for its credential.
 
         Raises:

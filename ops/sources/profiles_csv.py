@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from ops.input_output.csv_tables import Table, read_table
+from ops.input_output.csv_tables import CsvTable, read_table
 from services.contracts.errors import Refused
 
 Kind = Literal["guard", "site", "device"]
@@ -69,12 +69,12 @@ class Line(NamedTuple):
     reason: str = ""
 
 
-def read(document: bytes, kind: Kind) -> Table:
+def read(document: bytes, kind: Kind) -> CsvTable:
     """Return the lines of a file. Raises `Refused` for a file that cannot be read."""
     return read_table(document, known=COLUMNS[kind], required=COLUMNS[kind][:1])
 
 
-def lines_of(table: Table, kind: Kind) -> Iterator[Line]:
+def lines_of(table: CsvTable, kind: Kind) -> Iterator[Line]:
     """Yield the subject and the fields to set of each line."""
     for row in table.rows:
         texts = table.fields(row)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from ops.data.schema.rollback import catalog
-from ops.data.schema.rollback.data_loss import Table, quoted
+from ops.data.schema.rollback.data_loss import TableShape, quoted
 from services.contracts.errors import Conflict, NotFound
 from services.directory.registry.source_ids import NOT_FREE, check_source_id
 from services.platform.database import Database
@@ -102,7 +102,7 @@ def _move(connection: Connection, kind: Kind, old: str, new: str, tenant_id: int
     connection.execute(text(f"DELETE FROM {kind} WHERE tenant_id = :tenant_id AND {key} = :old"), values)
 
 
-def _references(table: Table, kind: Kind, key: str) -> list[str]:
+def _references(table: TableShape, kind: Kind, key: str) -> list[str]:
     """Return the columns of a table that name a source of this kind."""
     return [
         column

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from ops.servers.queues import depths
-from ops.watchdog.balance import Balance, Look, missing
+from ops.watchdog.balance import CountSample, EventBalance, missing
 from services.platform import metrics, metrics_export
 from services.platform.config import Config
 
@@ -20,7 +20,7 @@ COUNTED = (
 OF_HANDLERS, OF_RUNGS = "evt-", "vigil.delay."
 
 
-class Accounts:
+class EventAccounts:
     """The balance of this host's events.
 
     There is no figure while processes of other hosts take part.
@@ -31,7 +31,7 @@ class Accounts:
         names = depths.names(config) if names is None else names
         self._queues = [name for name in names if name.startswith(OF_HANDLERS)]
         self._rungs = [name for name in names if name.startswith(OF_RUNGS)]
-        self._balance = Balance()
+        self._balance = EventBalance()
 
     def look(self) -> None:
         """Count once, and export the figure. Raises `Unavailable` when RabbitMQ does not answer."""
@@ -51,7 +51,7 @@ class Accounts:
         states = depths.states(self._config, [*self._queues, *self._rungs])
         if not _are_all_here(counted["vigil_event_consumers"], states):
             return None
-        found = Look(
+        found = CountSample(
             published=counted["vigil_event_published_total"],
             settled=counted["vigil_event_settled_total"],
             in_hand=counted["vigil_event_in_hand"],
@@ -69,7 +69,7 @@ def _counted() -> Mapping[str, dict[str, float]]:
     return found
 
 
-def _are_all_here(here: Mapping[str, float], states: Mapping[str, depths.State]) -> bool:
+def _are_all_here(here: Mapping[str, float], states: Mapping[str, depths.QueueState]) -> bool:
     """Return whether RabbitMQ knows of no consumer that is not counted on this host."""
     return any(here.values()) and all(
         state.consumers <= here.get(name, 0) for name, state in states.items() if state.consumers

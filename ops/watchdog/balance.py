@@ -20,7 +20,7 @@ A single look sees events on their way from one place to the next.
 """
 
 
-class Look(msgspec.Struct, frozen=True):
+class CountSample(msgspec.Struct, frozen=True):
     """Counts at one time. Events are named `<service>.<type>`; all other counts are by queue."""
 
     published: Mapping[str, float]
@@ -29,7 +29,7 @@ class Look(msgspec.Struct, frozen=True):
     waiting: Mapping[str, int]
 
 
-def missing(look: Look, queues: Iterable[str], rungs: Iterable[str]) -> float:
+def missing(look: CountSample, queues: Iterable[str], rungs: Iterable[str]) -> float:
     """Return how many events are in no place that can be counted.
 
     Events that waited before Vigil counted are subtracted.
@@ -49,7 +49,7 @@ def event_of(queue: str) -> str:
     return f"{source}.{event}.{shard}" if shard else f"{source}.{event}"
 
 
-class Balance:
+class EventBalance:
     """Turns looks into a figure.
 
     An event that is delivered twice is settled twice. Therefore only a rise above the least figure

@@ -33,7 +33,7 @@ def listen(config: Config, on_figure: Callable[[str, str], None]) -> None:
     known_as = login(config)
     with connect(config.mqtt, name, username=known_as["username"], password=known_as["password"]) as sock:
         sock.settimeout(SILENCE_S)
-        reader, pinged_s = packets.Reader(), time.monotonic()
+        reader, pinged_s = packets.PacketReader(), time.monotonic()
         try:
             sock.sendall(packets.subscribe(FILTER, qos=0))
             while data := sock.recv(65_536):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ops.watchdog.probe import ROADS, LaneName, Lost, Probe, Stage
+from ops.watchdog.probe import ROADS, LaneName, LaneProbe, ProbeLost, Stage
 from services.platform.config import Config
 
 
-class Result(msgspec.Struct, frozen=True):
+class LaneResult(msgspec.Struct, frozen=True):
     """Result of one lane.
 
     It has the seconds until its message arrived, or the last place where the message was seen.
@@ -22,9 +22,9 @@ class Result(msgspec.Struct, frozen=True):
     detail: str
 
 
-def send_by_lanes(config: Config, lanes: Sequence[LaneName] = ()) -> list[Result]:
+def send_by_lanes(config: Config, lanes: Sequence[LaneName] = ()) -> list[LaneResult]:
     """Send a message by each of the named lanes, or by all lanes when none is named."""
-    probe = Probe(config)
+    probe = LaneProbe(config)
     return [_result(probe, lane) for lane in lanes or tuple(ROADS)]
 
 
@@ -33,8 +33,8 @@ def lost_lanes(config: Config) -> list[str]:
     return [f"{one.lane}: {one.detail}" for one in send_by_lanes(config) if one.lost]
 
 
-def _result(probe: Probe, lane: LaneName) -> Result:
+def _result(probe: LaneProbe, lane: LaneName) -> LaneResult:
     try:
-        return Result(lane, round(probe.run(lane), 4), None, "arrived")
-    except Lost as error:
-        return Result(lane, None, error.stage, str(error))
+        return LaneResult(lane, round(probe.run(lane), 4), None, "arrived")
+    except ProbeLost as error:
+        return LaneResult(lane, None, error.stage, str(error))

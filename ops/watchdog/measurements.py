@@ -31,7 +31,7 @@ LAST_SUCCESS = "last-success"
 TIMEOUT_S = 5.0
 
 
-class Partitions(NamedTuple):
+class PartitionedTable(NamedTuple):
     """A partitioned table.
 
     Attributes:
@@ -68,10 +68,10 @@ def database_size_bytes(database: Database) -> int:
         return int(connection.execute(SIZE).scalar_one())
 
 
-def partitions(database: Database) -> list[Partitions]:
+def partitions(database: Database) -> list[PartitionedTable]:
     """Return the partitioned tables. Raises `Unavailable`."""
     with database.across() as connection:
-        return [Partitions(*row) for row in connection.execute(PARTITIONS)]
+        return [PartitionedTable(*row) for row in connection.execute(PARTITIONS)]
 
 
 def certificates(config: Config, home: Path) -> Iterator[tuple[str, datetime]]:

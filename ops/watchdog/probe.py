@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 import websocket
 from sqlalchemy import text
 
-from ops.feed.client import Feed, dashboard_url
-from ops.servers.mqtt_connection import Line
+from ops.feed.client import FeedClient, dashboard_url
+from ops.servers.mqtt_connection import PublishingConnection
 from ops.watchdog.sources import ALERT_TOPIC, DEVICE, GUARD, POSITION_TOPIC, login
 from services.contracts.errors import Unavailable, VigilError
 from services.feed.stream import FeedReader
@@ -36,7 +36,7 @@ BEYOND: dict[Stage, str] = {
 }
 
 
-class Road(NamedTuple):
+class ProbedLane(NamedTuple):
     """A lane's test message.
 
     Attributes:
@@ -56,7 +56,7 @@ class Road(NamedTuple):
     is_shown: Callable[[dict[str, Any], datetime], bool]
 
 
-class Lost(VigilError):  # noqa: N818
+class ProbeLost(VigilError):  # noqa: N818
     """A test message did not arrive in time; `stage` is the last place where it was seen."""
 
     def __init__(self, lane: LaneName, stage: Stage, detail: str = "") -> None:
@@ -79,8 +79,8 @@ def _position_shown(frame: dict[str, Any], at: datetime) -> bool:
     )
 
 
-ROADS: dict[LaneName, Road] = {
-    "alert": Road(
+ROADS: dict[LaneName, ProbedLane] = {
+    "alert": ProbedLane(
         ALERT_TOPIC,
         "alerts",
         "SELECT 1 FROM alert_occurrence WHERE tenant_id = :tenant_id AND msg_id = :msg_id AND received_at > :since",
@@ -94,7 +94,7 @@ ROADS: dict[LaneName, Road] = {
         frozenset({"alert_created", "alert_updated"}),
         _alert_shown,
     ),
-    "bulk": Road(
+    "bulk": ProbedLane(
         POSITION_TOPIC,
         "location",
         "SELECT 1 FROM guard_state WHERE tenant_id = :tenant_id AND recorded_at >= :since",
@@ -106,7 +106,7 @@ ROADS: dict[LaneName, Road] = {
 }
 
 
-class Probe:
+class LaneProbe:
     """Sender of test messages, one at a time for each lane.
 
     Several lanes, and several probes, may run at once.
@@ -118,7 +118,7 @@ class Probe:
         self._deadline_s = deadline_s or config.watchdog.deadline_s
 
     def run(self, lane: LaneName) -> float:
-        """Return the seconds from the publishing to the frame on a socket. Raises `Lost`."""
+        """Return the seconds from the publishing to the frame on a socket. Raises `ProbeLost`."""
         until_s = time.monotonic() + self._deadline_s
         frames, no_socket = self._listen(until_s)
         try:
@@ -126,14 +126,14 @@ class Probe:
         finally:
             frames.close()
 
-    def _listen(self, until_s: float) -> tuple[Frames, str]:
+    def _listen(self, until_s: float) -> tuple[ProbeFrames, str]:
         """Return frames of a socket after its snapshot, and "" or the reason why there is none.
 
         Without a socket, a lost message may have been lost before the gateway.
         """
         enough_s = until_s - self._deadline_s / 2  # the rest is for the message itself
         while True:
-            frames = Frames(self._config, silence_s=until_s - time.monotonic())
+            frames = ProbeFrames(self._config, silence_s=until_s - time.monotonic())
             try:
                 frames.until(lambda frame: frame["type"] == "snapshot", enough_s)
             except (websocket.WebSocketException, OSError, VigilError) as error:
@@ -144,30 +144,32 @@ class Probe:
             else:
                 return frames, ""
 
-    def _send_and_await(self, lane: LaneName, frames: Frames, no_socket: str, until_s: float) -> float:
+    def _send_and_await(self, lane: LaneName, frames: ProbeFrames, no_socket: str, until_s: float) -> float:
         road, msg_id = ROADS[lane], secrets.token_hex(8)
         at, started_s = datetime.now(UTC), time.monotonic()
         try:
             self._publish(road, msg_id, at)
         except (Unavailable, OSError) as error:
-            raise Lost(lane, "device", str(error)) from error
+            raise ProbeLost(lane, "device", str(error)) from error
         if no_socket:
             stage = self._last_seen(lane, road, msg_id, at, until_s)
-            raise Lost(lane, stage, f"no socket: {no_socket}")
+            raise ProbeLost(lane, stage, f"no socket: {no_socket}")
         try:
             frames.until(lambda frame: frame["type"] in road.frames and road.is_shown(frame, at), until_s)
         except (websocket.WebSocketException, OSError, VigilError) as error:
-            raise Lost(lane, self._last_seen(lane, road, msg_id, at, until_s), str(error)) from error
+            raise ProbeLost(lane, self._last_seen(lane, road, msg_id, at, until_s), str(error)) from error
         return time.monotonic() - started_s
 
-    def _publish(self, road: Road, msg_id: str, at: datetime) -> None:
-        line = Line(self._config.mqtt, f"vigil-watchdog-{msg_id}", **login(self._config))
+    def _publish(self, road: ProbedLane, msg_id: str, at: datetime) -> None:
+        line = PublishingConnection(self._config.mqtt, f"vigil-watchdog-{msg_id}", **login(self._config))
         try:
             line.publish(road.topic, json.dumps(road.payload(msg_id, at.isoformat())).encode())
         finally:
             line.close()
 
-    def _last_seen(self, lane: LaneName, road: Road, msg_id: str, at: datetime, until_s: float) -> Stage:
+    def _last_seen(
+        self, lane: LaneName, road: ProbedLane, msg_id: str, at: datetime, until_s: float
+    ) -> Stage:
         """Return the last place of a message on the pipeline, searched from its end.
 
         A message that may still be on its way gets the time that is left.
@@ -186,17 +188,17 @@ class Probe:
                     return "postgres" if stored else "broker"
                 time.sleep(PAUSE_S)
         except Unavailable as error:
-            raise Lost(lane, "broker", str(error)) from error
+            raise ProbeLost(lane, "broker", str(error)) from error
         finally:
             database.close()
 
 
-class Frames:
+class ProbeFrames:
     """Frames of the test tenant's feed, one after the other."""
 
     def __init__(self, config: Config, *, silence_s: float) -> None:
         tenant_id = config.watchdog.tenant_id
-        feed = Feed(
+        feed = FeedClient(
             config,
             url=dashboard_url(config),
             token=None,

@@ -15,9 +15,9 @@ from ops.environment import home
 from ops.hosting import liveness
 from ops.servers.queues import depths
 from ops.watchdog import broker, measurements
-from ops.watchdog.accounts import Accounts
-from ops.watchdog.probe import LaneName, Lost, Probe, Stage
-from ops.watchdog.standing import Standing
+from ops.watchdog.accounts import EventAccounts
+from ops.watchdog.probe import LaneName, LaneProbe, ProbeLost, Stage
+from ops.watchdog.standing import StandingConnection
 from services.contracts.errors import Unavailable
 from services.messaging import Resource, RpcProxy, loop, report_away, report_back, timer, within
 from services.platform import metrics
@@ -55,16 +55,16 @@ One test message may be late, but not two.
 FIGURES = {broker.DROPPED: metrics.mqtt_broker_dropped, broker.CLIENTS: metrics.mqtt_broker_clients}
 
 
-class Parts:
+class WatchdogParts:
     """Objects that the watchdog works with, made once for each process."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.probe = Probe(config)
+        self.probe = LaneProbe(config)
         self.database = Database(config, name="watchdog", pool_size=1)
         self.home = home()
-        self.queues = depths.asked_names()
-        self.accounts = Accounts(config, self.queues)
+        self.queues = depths.names_by_process()
+        self.accounts = EventAccounts(config, self.queues)
 
     def close(self) -> None:
         self.database.close()
@@ -73,7 +73,7 @@ class Parts:
 class WatchdogService:
     name = "watchdog"
 
-    parts = Resource(Parts)
+    parts = Resource(WatchdogParts)
     alerts = RpcProxy("alerts")
 
     @loop
@@ -150,7 +150,7 @@ class WatchdogService:
         """Return whether the test message arrived."""
         try:
             took_s = self._probe(lane)
-        except Lost as error:
+        except ProbeLost as error:
             report_away(f"message-path-{lane}", since_s=started_s)
             metrics.watchdog_failure.labels(lane, error.stage).inc()
             # The place of the loss matters, not the place in the code that found it.
@@ -158,31 +158,31 @@ class WatchdogService:
         else:
             metrics.watchdog_round_trip.labels(lane).observe(took_s)
             metrics.watchdog_last_success.labels(lane).set(time.time())
-            liveness.tell_arrived(lane, good_for_s=self.parts.config.watchdog.interval_s * INTERVALS_GOOD)
+            liveness.note_arrival(lane, good_for_s=self.parts.config.watchdog.interval_s * INTERVALS_GOOD)
             report_back(f"message-path-{lane}")
             return True
         return False
 
     def _probe(self, lane: LaneName) -> float:
-        """Return how long a test message took. Raises `Lost`, also when the search for it hangs."""
+        """Return how long a test message took. Raises `ProbeLost`, also when the search for it hangs."""
         limit_s = self.parts.config.watchdog.deadline_s + LOOK_FOR_LOST_S
         try:
             return within(limit_s, partial(self.parts.probe.run, lane))
         except Unavailable as error:
-            raise Lost(lane, "broker", str(error)) from error
+            raise ProbeLost(lane, "broker", str(error)) from error
 
     def _ask_for_ever(self, name: str) -> None:
         """Check one server for ever.
 
         Each has its own loop, so one that hangs does not hide another.
         """
-        standing = Standing.to(name, self.parts.config)
+        standing = StandingConnection.to(name, self.parts.config)
         while True:
             asked_s = time.monotonic()
             self._ask(name, standing, asked_s)
             eventlet.sleep(max(0.0, asked_s + SERVERS_INTERVAL_S - time.monotonic()))
 
-    def _ask(self, name: str, standing: Standing, asked_s: float) -> None:
+    def _ask(self, name: str, standing: StandingConnection, asked_s: float) -> None:
         try:
             within(SERVER_DEADLINE_S, standing.ask)
         except Exception as error:  # any error of a library means that the server did not answer
@@ -207,7 +207,7 @@ def _show_lane(lane: LaneName) -> None:
         metrics.watchdog_failure.labels(lane, stage)
 
 
-def _measure(measure: Callable[[Parts], None], parts: Parts) -> None:
+def _measure(measure: Callable[[WatchdogParts], None], parts: WatchdogParts) -> None:
     try:
         within(VITAL_DEADLINE_S, partial(measure, parts))
     except Exception as error:  # also an unknown query: the next one can be measured
@@ -220,30 +220,30 @@ def _show_figure(topic: str, value: str) -> None:
         gauge.labels("mqtt").set(float(value))
 
 
-def _disk(parts: Parts) -> None:
+def _disk(parts: WatchdogParts) -> None:
     metrics.disk_free.labels("home").set(measurements.free_share(parts.home))
 
 
-def _clock(parts: Parts) -> None:
+def _clock(parts: WatchdogParts) -> None:
     metrics.clock_offset.labels("postgres").set(measurements.clock_offset_s(parts.database))
 
 
-def _size(parts: Parts) -> None:
+def _size(parts: WatchdogParts) -> None:
     metrics.database_size.labels("vigil").set(measurements.database_size_bytes(parts.database))
 
 
-def _partitions(parts: Parts) -> None:
+def _partitions(parts: WatchdogParts) -> None:
     for found in measurements.partitions(parts.database):
         metrics.partition_default_rows.labels(found.table).set(found.default_rows)
         horizon_s = found.horizon.timestamp() if found.horizon else 0.0
         metrics.partition_horizon.labels(found.table).set(horizon_s)
 
 
-def _certificates(parts: Parts) -> None:
+def _certificates(parts: WatchdogParts) -> None:
     for name, end in measurements.certificates(parts.config, parts.home):
         metrics.certificate_expiry.labels(name).set(end.timestamp())
 
 
-def _backup(parts: Parts) -> None:
+def _backup(parts: WatchdogParts) -> None:
     made = measurements.last_backup(measurements.backup_directory(parts.config, parts.home))
     metrics.backup_last_success.labels("verified").set(made.timestamp() if made else 0.0)

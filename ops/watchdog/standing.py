@@ -35,7 +35,7 @@ RENEW_S = 30.0
 PINGRESP = b"\xd0\x00"
 
 
-class Connected(Protocol):
+class ServerConnection(Protocol):
     """A connection to a server.
 
     `ask` raises an error when the server does not answer as it should.
@@ -47,7 +47,7 @@ class Connected(Protocol):
         """Close the connection without waiting for the server."""
 
 
-class Mqtt:
+class MqttConnection:
     """A connection to the broker that pings it."""
 
     def __init__(self, config: Config) -> None:
@@ -67,7 +67,7 @@ class Mqtt:
         self._socket.close()
 
 
-class Amqp:
+class AmqpConnection:
     """A connection to RabbitMQ that publishes a message and waits for its confirm.
 
     RabbitMQ with an alarm takes no message.
@@ -91,7 +91,7 @@ class Amqp:
         abort(self._connection)
 
 
-class Redis:
+class RedisConnection:
     """A connection to Redis."""
 
     def __init__(self, config: Config) -> None:
@@ -107,7 +107,7 @@ class Redis:
         self._client.close()
 
 
-class Postgres:
+class PostgresConnection:
     """A connection to PostgreSQL that queries PostGIS."""
 
     _QUESTION = text("SELECT postgis_lib_version()")
@@ -123,25 +123,27 @@ class Postgres:
         self._database.close()
 
 
-KINDS: dict[str, Callable[[Config], Connected]] = {
-    "mqtt": Mqtt,
-    "amqp": Amqp,
-    "redis": Redis,
-    "postgres": Postgres,
+KINDS: dict[str, Callable[[Config], ServerConnection]] = {
+    "mqtt": MqttConnection,
+    "amqp": AmqpConnection,
+    "redis": RedisConnection,
+    "postgres": PostgresConnection,
 }
 
 
-class Standing:
+class StandingConnection:
     """The connection to one server. For one green thread at a time."""
 
-    def __init__(self, make: Callable[[], Connected], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, make: Callable[[], ServerConnection], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._make = make
         self._clock = clock
         self._connected: Any = None
         self._made_s = 0.0
 
     @classmethod
-    def to(cls, server: str, config: Config) -> Standing:
+    def to(cls, server: str, config: Config) -> StandingConnection:
         """Return the connection to a server of `KINDS`; it is made at the first check."""
         return cls(lambda: KINDS[server](config))
 

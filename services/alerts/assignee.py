@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from services.alerts.escalation.policy import Book, Contact
+from services.alerts.escalation.policy import ContactBook, PolicyContact
 from services.contracts.errors import Refused
 
 Kind = Literal["user", "guard", "contact", "operator"]
@@ -22,7 +22,7 @@ ASSIGNED = {
 """Text of an assignment, by the language of its reader."""
 
 
-class Person(msgspec.Struct, frozen=True):
+class Assignee(msgspec.Struct, frozen=True):
     """Person whom a tenant knows.
 
     Attributes:
@@ -36,7 +36,7 @@ class Person(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-def find(wanted: str, people: Sequence[Person], *, tenant_id: int) -> Person:
+def find(wanted: str, people: Sequence[Assignee], *, tenant_id: int) -> Assignee:
     """Return the person that a text names.
 
     The text is the registered form, the number of a guard, or a name.
@@ -63,7 +63,7 @@ def find(wanted: str, people: Sequence[Person], *, tenant_id: int) -> Person:
     raise Refused(_unknown(word, people, tenant_id))
 
 
-def _unknown(word: str, people: Sequence[Person], tenant_id: int) -> str:
+def _unknown(word: str, people: Sequence[Assignee], tenant_id: int) -> str:
     forms: dict[str, str] = {}
     for person in people:
         for form in (person.registered, person.name):
@@ -76,7 +76,7 @@ def _unknown(word: str, people: Sequence[Person], tenant_id: int) -> str:
     return f"to: tenant {tenant_id} has no user, guard or contact {word!r}; there is {', '.join(names)}"
 
 
-def contact_of(forms: Collection[str], contacts: Sequence[Contact]) -> Contact | None:
+def contact_of(forms: Collection[str], contacts: Sequence[PolicyContact]) -> PolicyContact | None:
     """Return the contact of a person: one of these forms is its name, else its e-mail address."""
     folded = {form.casefold() for form in forms if form}
     for contact in contacts:
@@ -88,7 +88,7 @@ def contact_of(forms: Collection[str], contacts: Sequence[Contact]) -> Contact |
     return None
 
 
-def without(book: Book, forms: Collection[str]) -> Book:
+def without(book: ContactBook, forms: Collection[str]) -> ContactBook:
     """Return the book without the people of these forms, and without their addresses.
 
     A silent alert must make no sound near a threatened person.
@@ -99,7 +99,7 @@ def without(book: Book, forms: Collection[str]) -> Book:
         return book
     addresses = {pair for contact in muted for pair in contact.addresses.items()}
 
-    def kept(contacts: Sequence[Contact]) -> list[Contact]:
+    def kept(contacts: Sequence[PolicyContact]) -> list[PolicyContact]:
         found = []
         for contact in contacts:
             if _is_one(contact, folded):
@@ -112,7 +112,7 @@ def without(book: Book, forms: Collection[str]) -> Book:
     return msgspec.structs.replace(book, contacts=kept(book.contacts), fallback=kept(book.fallback))
 
 
-def _is_one(contact: Contact, folded: Collection[str]) -> bool:
+def _is_one(contact: PolicyContact, folded: Collection[str]) -> bool:
     return contact.name.strip().casefold() in folded
 
 

@@ -17,12 +17,12 @@ from sqlalchemy import Connection
 
 from services.alerts import assignee as people
 from services.alerts import sql
-from services.alerts.assignee import Person
+from services.alerts.assignee import Assignee
 from services.alerts.escalation import on_call as rotas
 from services.alerts.escalation import policy, timers
-from services.alerts.escalation.policy import Book, Contact, Ladder, Policy, Step
-from services.alerts.escalation.timers import Timer, Verdict
-from services.alerts.store import AlertStore, Change
+from services.alerts.escalation.policy import ContactBook, Ladder, LadderStep, Policy, PolicyContact
+from services.alerts.escalation.timers import AlertTimer, TimerResult
+from services.alerts.store import AlertChange, AlertStore
 from services.contracts.enum_words import inside
 from services.contracts.errors import Refused
 from services.contracts.events import Alert, NotificationRequest, Target
@@ -38,23 +38,25 @@ ASSIGNED_UNTIL = "closed"
 CHANNEL_COLUMNS = {"email": "email", "sms": "phone", "push": "push_token", "url": "url"}
 
 
-class Events(Protocol):
+class EscalationEvents(Protocol):
     def publish(self, event_type: str, body: msgspec.Struct) -> None: ...
 
 
-class Guidance:
+class EscalationPolicies:
     """Policies, rotas and contacts from the database and config.yaml.
 
     Each answer is as the database is now.
     """
 
-    def __init__(self, default: Policy, fallback_contacts: list[Contact], *, default_tenant_id: int) -> None:
+    def __init__(
+        self, default: Policy, fallback_contacts: list[PolicyContact], *, default_tenant_id: int
+    ) -> None:
         self._default = default
         self._fallback = fallback_contacts
         self._default_tenant_id = default_tenant_id
 
     @classmethod
-    def from_config(cls, config: Config) -> Guidance:
+    def from_config(cls, config: Config) -> EscalationPolicies:
         recipients, _ = fallback(config.notifications)
         return cls(
             policy.default_policy(config.alerts.policy),
@@ -71,14 +73,14 @@ class Guidance:
             [*filter(None, own), self._default], alert_type=alert.alert_type, severity=alert.severity
         )
 
-    def book(self, connection: Connection, tenant_id: int) -> Book:
+    def book(self, connection: Connection, tenant_id: int) -> ContactBook:
         """Return the contacts and rotas that the tenant's policies can name.
 
         The ALERT_..._RECIPIENTS belong to the default tenant.
         """
         values = {"tenant_id": tenant_id}
         contacts = [
-            Contact(
+            PolicyContact(
                 row.name,
                 row.site_id,
                 {
@@ -95,10 +97,16 @@ class Guidance:
             for row in connection.execute(sql.ROTAS, values)
         }
         sound = {name: rota for name, rota in read.items() if rota is not None}
-        return Book(contacts, sound, self._fallback if tenant_id == self._default_tenant_id else ())
+        return ContactBook(contacts, sound, self._fallback if tenant_id == self._default_tenant_id else ())
 
     def targets(
-        self, connection: Connection, alert: Alert, step: Step, *, at: datetime, besides: Sequence[str] = ()
+        self,
+        connection: Connection,
+        alert: Alert,
+        step: LadderStep,
+        *,
+        at: datetime,
+        besides: Sequence[str] = (),
     ) -> list[Target]:
         """Return the recipients of a step at a time.
 
@@ -119,7 +127,7 @@ class Guidance:
             found = [Target(c.name, c.addresses, c.language) for c in book.fallback]
         return found
 
-    def audible_book(self, connection: Connection, alert: Alert) -> Book:
+    def audible_book(self, connection: Connection, alert: Alert) -> ContactBook:
         """Return the contacts and rotas that may be notified of an alert.
 
         For a silent alert, its source and the guard who carries the source are left out.
@@ -139,10 +147,12 @@ class Guidance:
         values = {"tenant_id": tenant_id, "words": [word for word in words if word]}
         return {*(word for word in words if word), *connection.execute(sql.NAMES, values).scalars()}
 
-    def people(self, connection: Connection, tenant_id: int, *, now: datetime) -> list[Person]:
+    def people(self, connection: Connection, tenant_id: int, *, now: datetime) -> list[Assignee]:
         """Return everybody whom a tenant can assign."""
         values = {"tenant_id": tenant_id, "since": now - SEEN_WITHIN}
-        return [Person(row.kind, row.registered, row.name) for row in connection.execute(sql.PEOPLE, values)]
+        return [
+            Assignee(row.kind, row.registered, row.name) for row in connection.execute(sql.PEOPLE, values)
+        ]
 
     def site(self, connection: Connection, alert: Alert) -> tuple[str, str]:
         """Return (name, time zone) of the alert's site; an empty name and UTC without a site."""
@@ -163,14 +173,16 @@ def _readable(parse: Callable[[Any], T], document: Any, *, what: str, tenant_id:
         return None
 
 
-class Follower:
+class EscalationWorker:
     """Runner of timers. Several workers may run it: each alert is followed by one at a time."""
 
-    def __init__(self, store: AlertStore, guidance: Guidance) -> None:
+    def __init__(self, store: AlertStore, guidance: EscalationPolicies) -> None:
         self._store = store
         self._guidance = guidance
 
-    def follow_due(self, events: Events, *, now: datetime, tell: Callable[[Change], None]) -> float | None:
+    def follow_due(
+        self, events: EscalationEvents, *, now: datetime, tell: Callable[[AlertChange], None]
+    ) -> float | None:
         """Follow every alert with a timer that has run out.
 
         Returns:
@@ -191,15 +203,17 @@ class Follower:
             raise failure
         return None if due else self._store.free_s(now=now)
 
-    def follow(self, alert_id: str, events: Events, *, now: datetime, tell: Callable[[Change], None]) -> None:
+    def follow(
+        self, alert_id: str, events: EscalationEvents, *, now: datetime, tell: Callable[[AlertChange], None]
+    ) -> None:
         """Follow one alert, when its timer has run out.
 
         Raises `Unavailable`; then nothing was done.
         """
 
-        def decide(connection: Connection, alert: Alert, timer: Timer) -> Verdict:
+        def decide(connection: Connection, alert: Alert, timer: AlertTimer) -> TimerResult:
             if timer.kind == "unshelve":
-                return timers.off_the_shelf(timer, now=now)
+                return timers.unshelved(timer, now=now)
             if timer.kind == "progress":
                 return timers.expired(alert, timer, now=now)
             return self._tell_people(connection, alert, timer, events, now=now)
@@ -209,11 +223,17 @@ class Follower:
             tell(change)
 
     def _tell_people(
-        self, connection: Connection, alert: Alert, timer: Timer, events: Events, *, now: datetime
-    ) -> Verdict:
+        self,
+        connection: Connection,
+        alert: Alert,
+        timer: AlertTimer,
+        events: EscalationEvents,
+        *,
+        now: datetime,
+    ) -> TimerResult:
         ladder = self._guidance.ladder(connection, alert)
         if ladder.ended_by(alert.status):
-            return Verdict(None)
+            return TimerResult(None)
         step = policy.step_at(ladder, timer.step)
         targets = self._guidance.targets(connection, alert, step, at=now, besides=_who_had_it(alert, timer))
         if targets:
@@ -224,10 +244,12 @@ class Follower:
             events.publish("notification_requested", request)
         else:
             log.error("recipient_not_found", alert_id=alert.id, tenant_id=alert.tenant_id, step=timer.step)
-        note = policy.told_note(timer.step, targets, step.channels)
-        return timers.told(timer, ladder, note=note, now=now)
+        note = policy.notified_note(timer.step, targets, step.channels)
+        return timers.after_step(timer, ladder, note=note, now=now)
 
-    def assign(self, connection: Connection, alert: Alert, events: Events, *, by: str, rounds: int) -> str:
+    def assign(
+        self, connection: Connection, alert: Alert, events: EscalationEvents, *, by: str, rounds: int
+    ) -> str:
         """Notify the new assignee of an alert.
 
         The request leaves before the assignment is committed. Its step number is negative: steps of
@@ -270,7 +292,7 @@ class Follower:
 ASSIGNED_BY = ("sms", "email", "push")
 
 
-def _who_had_it(alert: Alert, timer: Timer) -> list[str]:
+def _who_had_it(alert: Alert, timer: AlertTimer) -> list[str]:
     """Return the last holder of an alert that was raised again, and its assignee.
 
     They are notified with the first step of a round.

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row
 
 from services.alerts import sql
 from services.contracts.events import NEVER_HELD_BACK, Alert, Severity
-from services.platform.config import Storm
+from services.platform.config import StormSettings
 
 RANK = {
     severity: rank
@@ -26,18 +26,18 @@ RANK = {
 }
 
 
-class Joined(NamedTuple):
+class GroupEntry(NamedTuple):
     """Row of an alert in its group, and the timeline's note."""
 
     row: Row[Any]
     note: str
 
 
-class Storms:
-    def __init__(self, config: Storm) -> None:
+class AlertGrouping:
+    def __init__(self, config: StormSettings) -> None:
         self._config = config
 
-    def join(self, connection: Connection, alert: Alert, *, now: datetime) -> Joined | None:
+    def join(self, connection: Connection, alert: Alert, *, now: datetime) -> GroupEntry | None:
         """Put a new alert into its site's storm. Return None when there is no storm.
 
         The connection is in the transaction that raised the alert.
@@ -68,4 +68,4 @@ class Storms:
             quiet_until = now + timedelta(seconds=self._config.quiet_s)
             connection.execute(sql.HUSH, {"alert_id": alert.id, "until": quiet_until})
             note += f"; notified separately in {self._config.quiet_s:g} s unless it is acknowledged"
-        return Joined(row, note)
+        return GroupEntry(row, note)

@@ -23,7 +23,7 @@ OPEN = (AlertStatus.NEW, AlertStatus.ACKNOWLEDGED, AlertStatus.IN_PROGRESS)
 FALSE_ALARM_REASONS = ("accident", "test", "equipment", "animal", "weather", "malice", "other")
 
 
-class Action(StrEnum):
+class AlertAction(StrEnum):
     """Action of a person on an alert. The value is the timeline's word for it."""
 
     ACKNOWLEDGE = "acknowledged"
@@ -38,20 +38,20 @@ class Action(StrEnum):
 
 
 _TARGET = {
-    Action.ACKNOWLEDGE: AlertStatus.ACKNOWLEDGED,
-    Action.START: AlertStatus.IN_PROGRESS,
-    Action.RESOLVE: AlertStatus.RESOLVED,
-    Action.FALSE_ALARM: AlertStatus.FALSE_ALARM,
+    AlertAction.ACKNOWLEDGE: AlertStatus.ACKNOWLEDGED,
+    AlertAction.START: AlertStatus.IN_PROGRESS,
+    AlertAction.RESOLVE: AlertStatus.RESOLVED,
+    AlertAction.FALSE_ALARM: AlertStatus.FALSE_ALARM,
 }
 _FROM = {
-    Action.ACKNOWLEDGE: (AlertStatus.NEW,),
-    Action.START: (AlertStatus.NEW, AlertStatus.ACKNOWLEDGED),
-    Action.RESOLVE: OPEN,
-    Action.FALSE_ALARM: OPEN,
+    AlertAction.ACKNOWLEDGE: (AlertStatus.NEW,),
+    AlertAction.START: (AlertStatus.NEW, AlertStatus.ACKNOWLEDGED),
+    AlertAction.RESOLVE: OPEN,
+    AlertAction.FALSE_ALARM: OPEN,
 }
 
 
-class Step(msgspec.Struct, frozen=True):
+class ActionResult(msgspec.Struct, frozen=True):
     """Result of an action.
 
     `changes` False: the same person did it before, and there is nothing to do.
@@ -61,7 +61,7 @@ class Step(msgspec.Struct, frozen=True):
     changes: bool
 
 
-def step(action: Action, *, status: AlertStatus, by: str, acknowledged_by: str | None) -> Step:
+def step(action: AlertAction, *, status: AlertStatus, by: str, acknowledged_by: str | None) -> ActionResult:
     """Judge an action on an alert.
 
     A second acknowledgement is harmless from the holder of the alert, and refused from anybody
@@ -72,17 +72,17 @@ def step(action: Action, *, status: AlertStatus, by: str, acknowledged_by: str |
         Conflict: another person has the alert, or it is closed. The text names the person or the
             status.
     """
-    if action in (Action.NOTE, Action.CALL):
-        return Step(status, changes=True)
+    if action in (AlertAction.NOTE, AlertAction.CALL):
+        return ActionResult(status, changes=True)
     if status not in OPEN:
         raise Conflict(f"the alert is closed ({inside(status)}); a closed alert does not change")
     if action not in _TARGET:
-        return Step(status, changes=True)
+        return ActionResult(status, changes=True)
     if status in _FROM[action]:
-        return Step(_TARGET[action], changes=True)
-    if action is Action.ACKNOWLEDGE and acknowledged_by != by:
+        return ActionResult(_TARGET[action], changes=True)
+    if action is AlertAction.ACKNOWLEDGE and acknowledged_by != by:
         raise Conflict(f"{acknowledged_by} has this alert already ({inside(status)})")
-    return Step(status, changes=False)
+    return ActionResult(status, changes=False)
 
 
 def expire(status: AlertStatus) -> AlertStatus:

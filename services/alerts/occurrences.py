@@ -40,7 +40,7 @@ SAME_MSG_ID_WITHIN = timedelta(minutes=10)
 SAME_BYTES_WITHIN = timedelta(seconds=5)
 
 
-class Whose(msgspec.Struct, frozen=True):
+class SourceEntry(msgspec.Struct, frozen=True):
     """Entry of the registry for a source.
 
     Attributes:
@@ -138,7 +138,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
         return f"{text} ({self.lat:.5f}, {self.lon:.5f})".lstrip()
 
 
-def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
+def of_device(alert: DeviceAlert, whose: SourceEntry) -> Occurrence:
     """Return the occurrence of a device's alert.
 
     A life-safety alert with objections is flagged and kept.
@@ -191,7 +191,7 @@ def of_device(alert: DeviceAlert, whose: Whose) -> Occurrence:
     )
 
 
-def of_refused(alert: DeviceAlert, whose: Whose, refusal: InvalidMessage) -> Occurrence | None:
+def of_refused(alert: DeviceAlert, whose: SourceEntry, refusal: InvalidMessage) -> Occurrence | None:
     """Return the occurrence that reports a refused alert; None where a person disabled its source.
 
     The refused message is kept beside the alert. The alert has the message's own text and bytes,
@@ -325,7 +325,7 @@ def of_condition(condition: Condition, *, now: datetime) -> Occurrence:
     )
 
 
-def of_flood(flood: SourceFlood, whose: Whose) -> Condition:
+def of_flood(flood: SourceFlood, whose: SourceEntry) -> Condition:
     """Return the condition of a source that sends more than its limit.
 
     At the end of the flood, this is the condition that is over.
@@ -355,7 +355,7 @@ def of_flood(flood: SourceFlood, whose: Whose) -> Condition:
     )
 
 
-class Repeated(msgspec.Struct, frozen=True):
+class RepeatedMessages(msgspec.Struct, frozen=True):
     """Messages that repeat one alert, and the number of further ones that were only counted.
 
     `counted` has the number of messages for each key. Each key counts once.
@@ -373,7 +373,7 @@ class Repeated(msgspec.Struct, frozen=True):
         """
         return bool(self.counted) or len(self.occurrences) > ROWS_OF_REPEATS
 
-    def set_aside(self) -> Repeated:
+    def set_aside(self) -> RepeatedMessages:
         """Return the same messages with raw data as bytes; see `raw_set_aside`."""
         return msgspec.structs.replace(self, occurrences=[raw_set_aside(item) for item in self.occurrences])
 

@@ -13,10 +13,10 @@ from sqlalchemy.exc import IntegrityError
 from services.alerts import assignee, lifecycle, sql
 from services.alerts.escalation import on_call as rotas
 from services.alerts.escalation import policy as escalation
-from services.alerts.escalation_worker import Guidance
+from services.alerts.escalation_worker import EscalationPolicies
 from services.contracts.errors import NotFound, Refused
 from services.contracts.events import DEFAULT_SEVERITY, Alert, AlertStatus, AlertType, Severity
-from services.outgoing.contact_addresses import shown_address
+from services.outgoing.contact_addresses import masked_address
 from services.platform.database import Database
 
 SELECT_POLICY = text(
@@ -44,13 +44,13 @@ PUT_ROTA = text(
 DROP_ROTA = text("DELETE FROM rota WHERE tenant_id = :tenant_id AND name = :name")
 
 
-class PlanStore:
+class PolicyStore:
     """Policies and rotas in the database.
 
     Each method is one transaction of one tenant. Raises `Refused`, `NotFound`, `Unavailable`.
     """
 
-    def __init__(self, database: Database, guidance: Guidance) -> None:
+    def __init__(self, database: Database, guidance: EscalationPolicies) -> None:
         self._database = database
         self._guidance = guidance
 
@@ -108,7 +108,7 @@ class PlanStore:
                 addresses = [
                     {
                         "name": t.name,
-                        **{channel: shown_address(channel, a) for channel, a in t.addresses.items()},
+                        **{channel: masked_address(channel, a) for channel, a in t.addresses.items()},
                     }
                     for t in told
                 ]
@@ -133,7 +133,9 @@ class PlanStore:
         """
         with self._database.of(tenant_id) as connection:
             known = self._guidance.people(connection, tenant_id, now=now)
-        return assignee.find(name, [*known, assignee.Person("operator", by)], tenant_id=tenant_id).registered
+        return assignee.find(
+            name, [*known, assignee.Assignee("operator", by)], tenant_id=tenant_id
+        ).registered
 
     def list_rotas(self, *, tenant_id: int, at: datetime) -> list[dict[str, Any]]:
         with self._database.of(tenant_id) as connection:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 import structlog
 
-from services.alerts.store import AlertStore, Change
+from services.alerts.store import AlertChange, AlertStore
 from services.contracts.errors import Unavailable
 from services.contracts.events import (
     Alert,
@@ -36,7 +36,7 @@ TOLD_TO_SOURCE = {
 }
 
 
-class Place(NamedTuple):
+class AlertSortKey(NamedTuple):
     """Sort key of an alert: the order in which transactions take the rows of several alerts."""
 
     tenant_id: int
@@ -44,7 +44,7 @@ class Place(NamedTuple):
     alert_id: str
 
 
-class Feed(Protocol):
+class AlertFeed(Protocol):
     def publish(
         self,
         tenant_id: int,
@@ -55,7 +55,7 @@ class Feed(Protocol):
     ) -> int: ...
 
 
-class Events(Protocol):
+class AlertEvents(Protocol):
     def publish(self, event_type: str, body: msgspec.Struct) -> None: ...
 
 
@@ -65,9 +65,9 @@ def frame_type(alert: Alert, *, is_new: bool) -> str:
     return "critical_alert" if alert.severity in (Severity.CRITICAL, Severity.HIGH) else "alert_created"
 
 
-def together(changes: Sequence[Change | None]) -> list[Change]:
+def merged_changes(changes: Sequence[AlertChange | None]) -> list[AlertChange]:
     """Merge the changes of one alert, so that it is published once with all its rows."""
-    merged: dict[str, Change] = {}
+    merged: dict[str, AlertChange] = {}
     for change in changes:
         if change is None or not change.entry_ids:
             continue
@@ -76,7 +76,7 @@ def together(changes: Sequence[Change | None]) -> list[Change]:
             merged[change.alert.id] = change
             continue
         timeline = before.alert.timeline + change.alert.timeline
-        merged[change.alert.id] = Change(
+        merged[change.alert.id] = AlertChange(
             msgspec.structs.replace(change.alert, timeline=timeline),
             before.entry_ids + change.entry_ids,
             before.is_new or change.is_new,
@@ -84,7 +84,7 @@ def together(changes: Sequence[Change | None]) -> list[Change]:
     return list(merged.values())
 
 
-def receipts_of(change: Change) -> list[Receipt]:
+def receipts_of(change: AlertChange) -> list[Receipt]:
     """Return the receipts for the source of an alert, one for each row that concerns it.
 
     An alert of a rule has no such source. The source of a silent alert gets no receipt at all: an
@@ -116,7 +116,7 @@ def _who(line: TimelineEntry) -> str | None:
     return None if line.action in ("raised", "notified") else line.by
 
 
-class Teller:
+class AlertPublisher:
     """Publisher of changes. `events` belongs to the running handler, so it comes with each call.
 
     The feed and the events are two outlets. The publisher remembers the rows that one outlet took
@@ -124,24 +124,26 @@ class Teller:
     second. While RabbitMQ is away, it must not repeat a frame on websocket sessions.
     """
 
-    def __init__(self, store: AlertStore, feed: Feed) -> None:
+    def __init__(self, store: AlertStore, feed: AlertFeed) -> None:
         self._store = store
         self._feed = feed
         self._shown: set[int] = set()
         self._published: set[int] = set()
         self._frames: dict[str, int] = {}
         self._unmarked: list[int] = []
-        self._unmarked_frames: dict[Place, int] = {}
+        self._unmarked_frames: dict[AlertSortKey, int] = {}
         self._is_marking = False
 
-    def tell(self, changes: Sequence[Change], events: Events, *, receipts: dict[str, list[Receipt]]) -> None:
+    def publish_changes(
+        self, changes: Sequence[AlertChange], events: AlertEvents, *, receipts: dict[str, list[Receipt]]
+    ) -> None:
         """Publish changes that were just committed. The sweeper publishes those that fail.
 
         Args:
             receipts: the receipts by alert id.
         """
         told: list[int] = []
-        frames: dict[Place, int] = {}
+        frames: dict[AlertSortKey, int] = {}
         shut: dict[str, Unavailable] = {}
         for change in changes:
             if not change.entry_ids:
@@ -155,11 +157,11 @@ class Teller:
                 told += change.entry_ids
                 if frame_id is not None:
                     alert = change.alert
-                    frames[Place(alert.tenant_id, alert.dedup_key, alert.id)] = frame_id
+                    frames[AlertSortKey(alert.tenant_id, alert.dedup_key, alert.id)] = frame_id
         if told:
             self._mark(told, frames)
 
-    def tell_untold(self, events: Events, *, before: datetime, alert_id: str | None = None) -> int:
+    def publish_pending(self, events: AlertEvents, *, before: datetime, alert_id: str | None = None) -> int:
         """Publish rows that are older than `before` and not yet published, of one alert or of all.
 
         Returns:
@@ -169,7 +171,7 @@ class Teller:
             Exception: the first error, after the other alerts were published.
         """
         shut: dict[str, Unavailable] = {}
-        done = self._store.tell_untold(
+        done = self._store.publish_pending(
             lambda change: self._tell_one(change, events, receipts=receipts_of(change), shut=shut),
             before=before,
             alert_id=alert_id,
@@ -186,7 +188,12 @@ class Teller:
         return len(done.told)
 
     def _tell_one(
-        self, change: Change, events: Events, *, receipts: list[Receipt], shut: dict[str, Unavailable]
+        self,
+        change: AlertChange,
+        events: AlertEvents,
+        *,
+        receipts: list[Receipt],
+        shut: dict[str, Unavailable],
     ) -> int | None:
         """Publish a change to the feed first, and then as an event, even when Redis is away.
 
@@ -235,7 +242,7 @@ class Teller:
             raise shut["events" if shown else "feed"]
         return self._frames.pop(alert.id, None)
 
-    def _mark(self, ids: Sequence[int], frames: dict[Place, int]) -> None:
+    def _mark(self, ids: Sequence[int], frames: dict[AlertSortKey, int]) -> None:
         """Mark rows as published.
 
         While one handler marks, other handlers leave their rows to it: many marks are one
@@ -258,7 +265,7 @@ class Teller:
 
     def _mark_now(self, ids: Sequence[int], frames: dict[str, int]) -> None:
         try:
-            self._store.mark_told(ids, frames)
+            self._store.mark_published(ids, frames)
         except Unavailable as error:
             # Both outlets have the rows. The sweeper finds that, and only marks them.
             log.warning("alert_publication_not_recorded", entry_ids=list(ids), error=str(error))

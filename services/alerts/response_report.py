@@ -68,7 +68,7 @@ NOTE_PRESENCE = text(
 )
 
 
-class Report(msgspec.Struct, frozen=True):
+class ResponseReport(msgspec.Struct, frozen=True):
     """Rows by severity and by channel. `drills` holds the same of drills alone.
 
     Attributes:
@@ -87,7 +87,7 @@ class Report(msgspec.Struct, frozen=True):
     alarms_per_operator_hour: float | None
 
 
-class NumberStore:
+class ReportStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -96,7 +96,7 @@ class NumberStore:
             values = {"tenant_id": tenant_id, "now": now, "names": sorted(set(names))}
             connection.execute(NOTE_PRESENCE, values)
 
-    def report(self, *, tenant_id: int, since: datetime, until: datetime) -> Report:
+    def report(self, *, tenant_id: int, since: datetime, until: datetime) -> ResponseReport:
         """Return the figures of a time range. Raises `Refused` for an invalid range."""
         if not since < until or until - since > LONGEST:
             raise Refused(f"until must be after since, and at most {LONGEST.days} days after it")
@@ -107,7 +107,7 @@ class NumberStore:
             presence = connection.execute(PRESENCE, values).one()
         hours = presence.minutes / 60
         raised = sum(row["raised"] for row in alerts if not row["drill"])
-        return Report(
+        return ResponseReport(
             tenant_id,
             since,
             until,

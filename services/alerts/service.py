@@ -12,15 +12,15 @@ from sqlalchemy import Connection
 from services.alerts import lifecycle
 from services.alerts import occurrences as intake
 from services.alerts.calls import call_note
-from services.alerts.escalation_worker import Follower, Guidance
-from services.alerts.evidence.export import EvidenceDesk
-from services.alerts.grouping import Storms
-from services.alerts.lifecycle import Action
-from services.alerts.occurrences import Occurrence, Repeated, Whose
-from services.alerts.policy_store import PlanStore
-from services.alerts.publishing import Teller, receipts_of, together
-from services.alerts.response_report import NumberStore, Report
-from services.alerts.store import Accompanies, AlertStore, Change, Deed
+from services.alerts.escalation_worker import EscalationPolicies, EscalationWorker
+from services.alerts.evidence.export import EvidenceExporter
+from services.alerts.grouping import AlertGrouping
+from services.alerts.lifecycle import AlertAction
+from services.alerts.occurrences import Occurrence, RepeatedMessages, SourceEntry
+from services.alerts.policy_store import PolicyStore
+from services.alerts.publishing import AlertPublisher, merged_changes, receipts_of
+from services.alerts.response_report import ReportStore, ResponseReport
+from services.alerts.store import Accompanies, AlertChange, AlertStore, PersonAction
 from services.contracts.errors import InvalidMessage, Unavailable
 from services.contracts.events import (
     Alert,
@@ -38,7 +38,7 @@ from services.contracts.people import AlertInFull, AlertPeople
 from services.contracts.time_range import as_time
 from services.feed.stream import FeedWriter
 from services.ingestion import admission
-from services.ingestion.source_registry import Registry, Source
+from services.ingestion.source_registry import Source, SourceRegistry
 from services.messaging import (
     NOTHING_DUE,
     Publisher,
@@ -68,24 +68,24 @@ REPEATS_INTERVAL_S = 1.0
 SHOWN_WITHIN = timedelta(hours=1)
 
 
-class Parts:
+class AlertsParts:
     """Stores and collaborators of the service, made once per process."""
 
     def __init__(self, config: Config) -> None:
         database = Database(config, name="alerts")
-        guidance = Guidance.from_config(config)
+        guidance = EscalationPolicies.from_config(config)
         self.store = AlertStore(
             database,
             ladder=guidance.ladder,
-            storms=Storms(config.alerts.storm),
+            storms=AlertGrouping(config.alerts.storm),
             press_again_s=config.alerts.press_again_s,
         )
-        self.plans = PlanStore(database, guidance)
-        self.numbers = NumberStore(database)
-        self.evidence = EvidenceDesk(database, key_file=config.alerts.evidence_key_file)
-        self.follower = Follower(self.store, guidance)
-        self.registry = Registry.from_config(config)
-        self.teller = Teller(self.store, FeedWriter.from_config(config))
+        self.plans = PolicyStore(database, guidance)
+        self.numbers = ReportStore(database)
+        self.evidence = EvidenceExporter(database, key_file=config.alerts.evidence_key_file)
+        self.follower = EscalationWorker(self.store, guidance)
+        self.registry = SourceRegistry.from_config(config)
+        self.teller = AlertPublisher(self.store, FeedWriter.from_config(config))
         self.shelve_max_s = config.alerts.shelve_max_s
         self.default_tenant_id = config.default_tenant_id
         self.test_tenant_id = config.watchdog.tenant_id
@@ -95,11 +95,11 @@ class Parts:
         tenant_ids = self.registry.tenants_of(source_ids)
         return [Sender(*named) for named in zip(tenant_ids, source_ids, strict=True)]
 
-    def whose(self, source_id: str) -> Whose:
+    def source_entry(self, source_id: str) -> SourceEntry:
         source = self.registry.lookup_any(source_id)
         if source is None:
-            return Whose(self.default_tenant_id, None, known=False, enabled=False)
-        return Whose(
+            return SourceEntry(self.default_tenant_id, None, known=False, enabled=False)
+        return SourceEntry(
             source.tenant_id,
             source.site_id,
             known=True,
@@ -115,15 +115,15 @@ def _alert_named(event: RepeatedAlert) -> str:
     return f"{alert.origin.source_id}\0{alert.alert_type}\0{alert.word}"
 
 
-def _devices_behind(parts: Parts, events: Sequence[DeviceAlert]) -> list[Sender]:
+def _devices_behind(parts: AlertsParts, events: Sequence[DeviceAlert]) -> list[Sender]:
     return parts.senders([event.origin.source_id for event in events])
 
 
-def _flooders_behind(parts: Parts, events: Sequence[SourceFlood]) -> list[Sender]:
+def _flooders_behind(parts: AlertsParts, events: Sequence[SourceFlood]) -> list[Sender]:
     return parts.senders([event.source_id for event in events])
 
 
-def _conditions_behind(_parts: Parts, events: Sequence[ConditionsEvent]) -> list[Sender]:
+def _conditions_behind(_parts: AlertsParts, events: Sequence[ConditionsEvent]) -> list[Sender]:
     """Return one sender for each event.
 
     An event holds conditions of one tenant, found in one transaction
@@ -132,7 +132,7 @@ def _conditions_behind(_parts: Parts, events: Sequence[ConditionsEvent]) -> list
     return [Sender(event.conditions[0].tenant_id, event.conditions[0].source_id) for event in events]
 
 
-def _alerts_behind(_parts: Parts, events: Sequence[NotificationFinished]) -> list[Sender]:
+def _alerts_behind(_parts: AlertsParts, events: Sequence[NotificationFinished]) -> list[Sender]:
     return [Sender(event.tenant_id, event.alert_id) for event in events]
 
 
@@ -144,14 +144,14 @@ class AlertsService:
     name = "alerts"
 
     events = Publisher()
-    parts = Resource(Parts)
+    parts = Resource(AlertsParts)
     directory = RpcProxy("directory")
 
     list_alerts = rpc_of("store", AlertStore.list_alerts)
     list_gravest = rpc_of("store", AlertStore.list_gravest)
-    get_policy = rpc_of("plans", PlanStore.get_policy)
-    set_policy = rpc_of("plans", PlanStore.set_policy)
-    remove_rota = rpc_of("plans", PlanStore.remove_rota)
+    get_policy = rpc_of("plans", PolicyStore.get_policy)
+    set_policy = rpc_of("plans", PolicyStore.set_policy)
+    remove_rota = rpc_of("plans", PolicyStore.remove_rota)
 
     @fair_handler(
         "mqtt_gateway",
@@ -162,7 +162,7 @@ class AlertsService:
         vital=True,
     )
     def process_device_alert(self, event: DeviceAlert) -> None:
-        occurrence = self._occurrence_of(event, self.parts.whose(event.origin.source_id))
+        occurrence = self._occurrence_of(event, self.parts.source_entry(event.origin.source_id))
         if occurrence is None:
             return
         [change] = self.parts.store.record([occurrence], now=datetime.now(UTC))
@@ -196,7 +196,7 @@ class AlertsService:
         msg_ids: dict[tuple[int, str], list[str | None]] = {}
         first_at: dict[tuple[int, str], datetime] = {}
         for event in events:
-            whose = self.parts.whose(event.alerts[0].origin.source_id)
+            whose = self.parts.source_entry(event.alerts[0].origin.source_id)
             found = [self._occurrence_of(alert, whose) for alert in event.alerts]
             occurrences = [occurrence for occurrence in found if occurrence is not None]
             if not occurrences:
@@ -212,13 +212,13 @@ class AlertsService:
             first_at[name] = min(event.first_at, first_at.get(name, event.first_at))
         names = sorted(groups)  # the same order for all workers, as in `_open`
         changes = self.parts.store.record_repeats(
-            [Repeated(groups[name], counted.get(name, {}), first_at.get(name)) for name in names],
+            [RepeatedMessages(groups[name], counted.get(name, {}), first_at.get(name)) for name in names],
             now=datetime.now(UTC),
         )
         for name, mine_changed in zip(names, changes, strict=True):
             admission.note_impostors({flag for occurrence in groups[name] for flag in occurrence.flags})
             outbox = any(occurrence.outbox for occurrence in groups[name])
-            for change in together(mine_changed) or mine_changed[-1:]:
+            for change in merged_changes(mine_changed) or mine_changed[-1:]:
                 self._tell_of_device(change, list(dict.fromkeys(msg_ids[name])), outbox=outbox)
         log.info("repeats_stored", alerts=len(names), events=len(events))
 
@@ -230,7 +230,7 @@ class AlertsService:
 
         Clear it when the flood ends.
         """
-        condition = intake.of_flood(event, self.parts.whose(event.source_id))
+        condition = intake.of_flood(event, self.parts.source_entry(event.source_id))
         if event.is_over:
             self._clear([condition])
         else:
@@ -269,24 +269,24 @@ class AlertsService:
     @rpc
     def acknowledge_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
         """Acknowledge an alert: `by` takes it."""
-        return self._act(Deed(Action.ACKNOWLEDGE, by, note), tenant_id, alert_id)
+        return self._act(PersonAction(AlertAction.ACKNOWLEDGE, by, note), tenant_id, alert_id)
 
     @rpc
     def start_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
         """Set an alert in progress: somebody is on the way."""
-        return self._act(Deed(Action.START, by, note), tenant_id, alert_id)
+        return self._act(PersonAction(AlertAction.START, by, note), tenant_id, alert_id)
 
     @rpc
     def resolve_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
         """Close an alert as resolved."""
-        return self._act(Deed(Action.RESOLVE, by, note), tenant_id, alert_id)
+        return self._act(PersonAction(AlertAction.RESOLVE, by, note), tenant_id, alert_id)
 
     @rpc
     def mark_false_alarm(
         self, *, tenant_id: int, alert_id: str, by: str, note: str = "", reason: str = "other"
     ) -> Alert:
         """Close an alert as a false alarm. `reason` is one of `lifecycle.FALSE_ALARM_REASONS`."""
-        deed = Deed(Action.FALSE_ALARM, by, note, reason=lifecycle.check_reason(reason))
+        deed = PersonAction(AlertAction.FALSE_ALARM, by, note, reason=lifecycle.check_reason(reason))
         return self._act(deed, tenant_id, alert_id)
 
     @rpc
@@ -307,13 +307,13 @@ class AlertsService:
             how = self.parts.follower.assign(connection, alert, self.events, by=by, rounds=rounds)
             return f"to {name}" + (f": {note}" if note else "") + f"; {how}"
 
-        return self._act(Deed(Action.ASSIGN, by, to=name), tenant_id, alert_id, beside=notify)
+        return self._act(PersonAction(AlertAction.ASSIGN, by, to=name), tenant_id, alert_id, beside=notify)
 
     @rpc
     def add_note(self, *, tenant_id: int, alert_id: str, by: str, note: str) -> Alert:
         """Add a note to the timeline of an alert. A closed alert takes notes too."""
         return self._act(
-            Deed(Action.NOTE, by, lifecycle.check_note(note, required=True)), tenant_id, alert_id
+            PersonAction(AlertAction.NOTE, by, lifecycle.check_note(note, required=True)), tenant_id, alert_id
         )
 
     @rpc
@@ -344,7 +344,7 @@ class AlertsService:
             self.directory.mark_wrong_number(
                 tenant_id=tenant_id, kind=about, subject=subject, place=place, by=by
             )
-        return self._act(Deed(Action.CALL, by, lifecycle.check_note(said)), tenant_id, alert_id)
+        return self._act(PersonAction(AlertAction.CALL, by, lifecycle.check_note(said)), tenant_id, alert_id)
 
     @rpc
     def shelve_alert(
@@ -363,12 +363,12 @@ class AlertsService:
             now=datetime.now(UTC),
             longest_s=self.parts.shelve_max_s,
         )
-        return self._act(Deed(Action.SHELVE, by, note, until=end), tenant_id, alert_id)
+        return self._act(PersonAction(AlertAction.SHELVE, by, note, until=end), tenant_id, alert_id)
 
     @rpc
     def unshelve_alert(self, *, tenant_id: int, alert_id: str, by: str, note: str = "") -> Alert:
         """Unshelve an alert before its time."""
-        return self._act(Deed(Action.UNSHELVE, by, note), tenant_id, alert_id)
+        return self._act(PersonAction(AlertAction.UNSHELVE, by, note), tenant_id, alert_id)
 
     @rpc
     def acknowledge_group(self, *, tenant_id: int, group_id: str, by: str, note: str = "") -> list[str]:
@@ -377,7 +377,10 @@ class AlertsService:
         Return the ids of these alerts.
         """
         ids = self.parts.store.new_members(tenant_id=tenant_id, group_id=group_id)
-        return [self._act(Deed(Action.ACKNOWLEDGE, by, note), tenant_id, alert_id).id for alert_id in ids]
+        return [
+            self._act(PersonAction(AlertAction.ACKNOWLEDGE, by, note), tenant_id, alert_id).id
+            for alert_id in ids
+        ]
 
     @rpc
     def mark_shown(self, *, tenant_id: int, frames: dict[int, datetime | str]) -> list[int]:
@@ -399,7 +402,7 @@ class AlertsService:
         self.parts.numbers.note_presence(tenant_id=tenant_id, names=names, now=datetime.now(UTC))
 
     @rpc
-    def get_report(self, *, tenant_id: int, since: datetime | str, until: datetime | str) -> Report:
+    def get_report(self, *, tenant_id: int, since: datetime | str, until: datetime | str) -> ResponseReport:
         """Return how alerts were answered and notifications delivered between two times.
 
         Drills are counted apart.
@@ -482,7 +485,7 @@ class AlertsService:
 
     @timer(1.0, rest_s=REST_S, awake_s=UNTOLD_AFTER.total_seconds())
     def tell_untold(self) -> float | None:
-        told = self.parts.teller.tell_untold(self.events, before=datetime.now(UTC) - UNTOLD_AFTER)
+        told = self.parts.teller.publish_pending(self.events, before=datetime.now(UTC) - UNTOLD_AFTER)
         return None if told else NOTHING_DUE
 
     @timer(5.0)
@@ -491,7 +494,7 @@ class AlertsService:
         for severity in Severity:
             metrics.alerts_open.labels(severity).set(counts.get(severity, 0))
 
-    def _occurrence_of(self, event: DeviceAlert, whose: Whose) -> Occurrence | None:
+    def _occurrence_of(self, event: DeviceAlert, whose: SourceEntry) -> Occurrence | None:
         """Return the occurrence of a device's alert; None when there is nothing to record.
 
         A refused alert is kept, and the occurrence that stands in for it is returned.
@@ -504,7 +507,7 @@ class AlertsService:
                 admission.count_rejected([refused])
             return intake.of_refused(event, whose, error)
 
-    def _tell_of_device(self, change: Change, msg_ids: list[str | None], *, outbox: bool) -> None:
+    def _tell_of_device(self, change: AlertChange, msg_ids: list[str | None], *, outbox: bool) -> None:
         """Publish the change that a device's message made, with receipts for its source.
 
         The source gets a `stored` receipt even for a message that was stored before. The first
@@ -520,11 +523,11 @@ class AlertsService:
         ]
         receipts = stored if outbox or not alert.silent else []
         if change.entry_ids:
-            self.parts.teller.tell([change], self.events, receipts={alert.id: receipts})
+            self.parts.teller.publish_changes([change], self.events, receipts={alert.id: receipts})
             self._follow_now([change])
             return
         try:
-            self.parts.teller.tell_untold(self.events, before=now, alert_id=alert.id)
+            self.parts.teller.publish_pending(self.events, before=now, alert_id=alert.id)
         except Unavailable as error:
             log.warning("alert_not_published", alert_id=alert.id, error=str(error))
         self.events.publish("alert_updated", AlertEvent(alert, receipts))
@@ -537,8 +540,8 @@ class AlertsService:
         now = datetime.now(UTC)
         ordered = sorted(conditions, key=lambda condition: (condition.tenant_id, condition.dedup_key))
         occurrences = [intake.of_condition(condition, now=now) for condition in ordered]
-        changes = together(self.parts.store.record(occurrences, now=now))
-        self.parts.teller.tell(changes, self.events, receipts={})
+        changes = merged_changes(self.parts.store.record(occurrences, now=now))
+        self.parts.teller.publish_changes(changes, self.events, receipts={})
         self._follow_now(changes)
 
     def _clear(self, conditions: list[Condition]) -> None:
@@ -559,7 +562,9 @@ class AlertsService:
             tenant_id=alert.tenant_id, alert_id=alert.id, role=role, today=today
         )
 
-    def _act(self, deed: Deed, tenant_id: int, alert_id: str, *, beside: Accompanies | None = None) -> Alert:
+    def _act(
+        self, deed: PersonAction, tenant_id: int, alert_id: str, *, beside: Accompanies | None = None
+    ) -> Alert:
         lifecycle.check_note(deed.note)
         change = self.parts.store.act(
             deed, tenant_id=tenant_id, alert_id=alert_id, now=datetime.now(UTC), beside=beside
@@ -567,7 +572,7 @@ class AlertsService:
         self._tell_of_step(change)
         return change.alert
 
-    def _follow_now(self, changes: list[Change]) -> None:
+    def _follow_now(self, changes: list[AlertChange]) -> None:
         """Follow changed alerts at once: contacts are notified after the control room.
 
         An alert that cannot be followed now is followed by the timer, half a second later.
@@ -580,5 +585,7 @@ class AlertsService:
             except Unavailable as error:
                 log.warning("escalation_not_advanced", alert_id=change.alert.id, error=str(error))
 
-    def _tell_of_step(self, change: Change) -> None:
-        self.parts.teller.tell([change], self.events, receipts={change.alert.id: receipts_of(change)})
+    def _tell_of_step(self, change: AlertChange) -> None:
+        self.parts.teller.publish_changes(
+            [change], self.events, receipts={change.alert.id: receipts_of(change)}
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from services.alerts.rows import ALERT_COLUMNS
-from services.platform.prepared_statements import Prepared
+from services.platform.prepared_statements import PreparedStatement
 
 RANKS = "ARRAY['LOW', 'MEDIUM', 'HIGH', 'CRITICAL']"
 
@@ -88,7 +88,7 @@ def content_of(alert: str, *, at: str) -> str:
 # One statement is one round trip. A message that was seen before changes nothing and returns no
 # row. The former state of the open alert is read in the update itself, where its row is held: a
 # snapshot could be older than another worker's commit.
-MERGE = Prepared(
+MERGE = PreparedStatement(
     f"""
     WITH seen AS (
         INSERT INTO message_seen (message_key, received_at) VALUES (CAST(:key AS uuid), :received_at)

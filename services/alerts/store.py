@@ -17,26 +17,33 @@ from sqlalchemy.exc import DataError
 from services.alerts import sql
 from services.alerts.escalation import timers
 from services.alerts.escalation.policy import Ladder
-from services.alerts.escalation.timers import Timer, Verdict
-from services.alerts.grouping import Storms
+from services.alerts.escalation.timers import AlertTimer, TimerResult
+from services.alerts.grouping import AlertGrouping
 from services.alerts.lifecycle import OPEN as OPEN_STATUSES
-from services.alerts.lifecycle import Action, step
-from services.alerts.occurrences import Occurrence, Repeated, as_one, is_another, raw_set_aside, seen_before
+from services.alerts.lifecycle import AlertAction, step
+from services.alerts.occurrences import (
+    Occurrence,
+    RepeatedMessages,
+    as_one,
+    is_another,
+    raw_set_aside,
+    seen_before,
+)
 from services.alerts.rows import ALERT_COLUMNS, alert_of, line_of
 from services.contracts.errors import NotFound, Refused
 from services.contracts.events import Alert, AlertStatus, RejectedMessage
 from services.contracts.ids import as_alert_id
-from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.pagination import ListOrder, beyond, check_limit
 from services.contracts.people import AlertPeople, People, alert_people
 from services.ingestion import bulk_insert as rows
 from services.ingestion.admission import keep_rejected
 from services.platform.database import Database
 
 MAX_LISTED = 1000
-NEWEST_FIRST = Order((("received_at", "timestamptz"), ("alert_id", "uuid")), descending=True)
+NEWEST_FIRST = ListOrder((("received_at", "timestamptz"), ("alert_id", "uuid")), descending=True)
 
 FindsLadder = Callable[[Connection, Alert], Ladder]
-Decides = Callable[[Connection, Alert, Timer], Verdict]
+Decides = Callable[[Connection, Alert, AlertTimer], TimerResult]
 Accompanies = Callable[[Connection, Alert, int], str]
 """Callback within the transaction of a person's action.
 
@@ -52,7 +59,7 @@ class DeviceMessage(NamedTuple):
     msg_id: str | None
 
 
-class Change(NamedTuple):
+class AlertChange(NamedTuple):
     """Alert after a change, with the timeline rows that are still to be published.
 
     There are no rows when nothing changed. `first` is the device's message behind the alert, for
@@ -65,14 +72,14 @@ class Change(NamedTuple):
     first: DeviceMessage | None = None
 
 
-class Round(NamedTuple):
+class PublishingRound(NamedTuple):
     """Result of a round of publishing: the published rows, and the first error of the others."""
 
     told: tuple[int, ...]
     failure: Exception | None
 
 
-class Deed(NamedTuple):
+class PersonAction(NamedTuple):
     """Action of a person on an alert, with its details.
 
     Attributes:
@@ -81,7 +88,7 @@ class Deed(NamedTuple):
         reason: the reason of a false alarm.
     """
 
-    action: Action
+    action: AlertAction
     by: str
     note: str = ""
     to: str | None = None
@@ -89,12 +96,12 @@ class Deed(NamedTuple):
     reason: str | None = None
 
 
-def timer_of(connection: Connection, alert: Alert) -> Timer | None:
+def timer_of(connection: Connection, alert: Alert) -> AlertTimer | None:
     row = connection.execute(sql.TIMER_OF, {"alert_id": alert.id}).one_or_none()
-    return None if row is None else Timer(row.kind, row.round, row.step, row.due_at)
+    return None if row is None else AlertTimer(row.kind, row.round, row.step, row.due_at)
 
 
-def put_timer(connection: Connection, alert: Alert, timer: Timer | None) -> None:
+def put_timer(connection: Connection, alert: Alert, timer: AlertTimer | None) -> None:
     """Set the timer of an alert whose row the caller holds. None removes the timer."""
     if timer is None:
         connection.execute(sql.END_TIMER, {"alert_id": alert.id})
@@ -103,10 +110,10 @@ def put_timer(connection: Connection, alert: Alert, timer: Timer | None) -> None
     connection.execute(sql.SET_TIMER, values)
 
 
-def _both(change: Change, more: Change) -> Change:
+def _both(change: AlertChange, more: AlertChange) -> AlertChange:
     """Return two changes of one alert in one transaction as one."""
     alert = msgspec.structs.replace(more.alert, timeline=change.alert.timeline + more.alert.timeline)
-    return Change(alert, change.entry_ids + more.entry_ids, change.is_new, change.first)
+    return AlertChange(alert, change.entry_ids + more.entry_ids, change.is_new, change.first)
 
 
 def _key(occurrence: Occurrence) -> str:
@@ -121,7 +128,8 @@ class AlertStore:
     """Alerts in the database.
 
     Args:
-        ladder: finds the ladder of an alert, from its row's tenant and site; see `Follower`.
+        ladder: finds the ladder of an alert, from its row's tenant and site; see
+            `EscalationWorker`.
         press_again_s: seconds since the last call after which a repeated life-safety alert notifies
             the contacts again.
     """
@@ -131,7 +139,7 @@ class AlertStore:
         database: Database,
         *,
         ladder: FindsLadder,
-        storms: Storms,
+        storms: AlertGrouping,
         press_again_s: float = PRESS_AGAIN_S,
     ) -> None:
         self._database = database
@@ -139,7 +147,7 @@ class AlertStore:
         self._storms = storms
         self._press_again_s = press_again_s
 
-    def record(self, occurrences: Sequence[Occurrence], *, now: datetime) -> list[Change | None]:
+    def record(self, occurrences: Sequence[Occurrence], *, now: datetime) -> list[AlertChange | None]:
         """Merge occurrences in one transaction, in order.
 
         Raw data that the database cannot hold as JSON is kept as bytes: no alarm is lost for its
@@ -154,7 +162,7 @@ class AlertStore:
         except DataError:
             return self._record_all([raw_set_aside(occurrence) for occurrence in occurrences], now)
 
-    def _record_all(self, occurrences: Sequence[Occurrence], now: datetime) -> list[Change | None]:
+    def _record_all(self, occurrences: Sequence[Occurrence], now: datetime) -> list[AlertChange | None]:
         with self._database.across() as connection:
             changes = [self._record(connection, occurrence, now) for occurrence in occurrences]
             # After the last merge: a worker that waits for a site must not block a worker that
@@ -165,7 +173,7 @@ class AlertStore:
                 for change, occurrence in zip(gathered, occurrences, strict=True)
             ]
 
-    def record_repeats(self, groups: Sequence[Repeated], *, now: datetime) -> list[list[Change]]:
+    def record_repeats(self, groups: Sequence[RepeatedMessages], *, now: datetime) -> list[list[AlertChange]]:
         """Merge messages that repeat alerts in one transaction.
 
         One statement merges all messages of a large group. A message that was seen before changes
@@ -179,14 +187,16 @@ class AlertStore:
         except DataError:
             return self._record_groups([group.set_aside() for group in groups], now)
 
-    def _record_groups(self, groups: Sequence[Repeated], now: datetime) -> list[list[Change]]:
+    def _record_groups(self, groups: Sequence[RepeatedMessages], now: datetime) -> list[list[AlertChange]]:
         with self._database.across() as connection:
             found = [self._record_group(connection, group, now) for group in groups]
             return [
                 [self._gathered(connection, change, now) or change for change in changes] for changes in found
             ]
 
-    def _record_group(self, connection: Connection, group: Repeated, now: datetime) -> list[Change]:
+    def _record_group(
+        self, connection: Connection, group: RepeatedMessages, now: datetime
+    ) -> list[AlertChange]:
         if not group.is_many:
             each = [self._record(connection, occurrence, now) for occurrence in group.occurrences]
             return [change for change in each if change is not None]
@@ -208,7 +218,7 @@ class AlertStore:
         more: int,
         first_at: datetime,
         now: datetime,
-    ) -> Change | None:
+    ) -> AlertChange | None:
         """Merge occurrences that were not seen before as one, with `more` that are only counted.
 
         The caller has noted the identities of the occurrences in this transaction.
@@ -228,7 +238,7 @@ class AlertStore:
             connection.execute(sql.ADD_OCCURRENCES, whose | rows.arrays(sql.OCCURRENCES, values))
         return change
 
-    def _record(self, connection: Connection, occurrence: Occurrence, now: datetime) -> Change | None:
+    def _record(self, connection: Connection, occurrence: Occurrence, now: datetime) -> AlertChange | None:
         if occurrence.of_rule:
             _lock_condition(connection, occurrence.tenant_id, occurrence.dedup_key)
         merged = self._merge(connection, occurrence, now)
@@ -243,7 +253,7 @@ class AlertStore:
             if merged is not None:
                 return merged
         known = connection.execute(sql.FIND_BY_KEY, {"key": _key(occurrence)}).one_or_none()
-        return None if known is None else Change(alert_of(known, []), (), False)
+        return None if known is None else AlertChange(alert_of(known, []), (), False)
 
     def _merge(
         self,
@@ -253,7 +263,7 @@ class AlertStore:
         *,
         more: int = 0,
         is_seen: bool = False,
-    ) -> Change | None:
+    ) -> AlertChange | None:
         """Merge an occurrence, and return its change; None when its identity was seen before.
 
         Args:
@@ -275,9 +285,11 @@ class AlertStore:
         if not rows:
             return None
         lines = [line_of(row) for row in rows]
-        return Change(alert_of(rows[0], lines), tuple(row.entry_id for row in rows), rows[0].is_new)
+        return AlertChange(alert_of(rows[0], lines), tuple(row.entry_id for row in rows), rows[0].is_new)
 
-    def _gathered(self, connection: Connection, change: Change | None, now: datetime) -> Change | None:
+    def _gathered(
+        self, connection: Connection, change: AlertChange | None, now: datetime
+    ) -> AlertChange | None:
         """Return the change, with the timeline row about the storm that its new alert joins."""
         if change is None or not change.is_new:
             return change
@@ -290,8 +302,8 @@ class AlertStore:
         )
 
     def _over_already(
-        self, connection: Connection, change: Change | None, occurrence: Occurrence, now: datetime
-    ) -> Change | None:
+        self, connection: Connection, change: AlertChange | None, occurrence: Occurrence, now: datetime
+    ) -> AlertChange | None:
         """Return the change, and with it the end of its condition when that end is known already.
 
         The end of a condition can arrive before its beginning.
@@ -307,13 +319,13 @@ class AlertStore:
 
     def act(
         self,
-        deed: Deed,
+        deed: PersonAction,
         *,
         tenant_id: int,
         alert_id: str,
         now: datetime,
         beside: Accompanies | None = None,
-    ) -> Change:
+    ) -> AlertChange:
         """Take a person's action on an alert.
 
         The change has no entry ids when there was nothing to do.
@@ -336,7 +348,7 @@ class AlertStore:
                 deed.action, status=AlertStatus(row.status), by=deed.by, acknowledged_by=row.acknowledged_by
             )
             if not taken.changes:
-                return Change(alert_of(row, []), (), False)
+                return AlertChange(alert_of(row, []), (), False)
             changed = self._change(connection, row, deed, taken.status, now)
             alert = alert_of(changed, [])
             before = timer_of(connection, alert)
@@ -356,14 +368,14 @@ class AlertStore:
             return self._with_line(connection, changed, action=deed.action, by=deed.by, note=note, now=now)
 
     def _change(
-        self, connection: Connection, row: Row[Any], deed: Deed, status: AlertStatus, now: datetime
+        self, connection: Connection, row: Row[Any], deed: PersonAction, status: AlertStatus, now: datetime
     ) -> Row[Any]:
         match deed.action:
-            case Action.NOTE | Action.CALL:
+            case AlertAction.NOTE | AlertAction.CALL:
                 return row
-            case Action.ASSIGN:
+            case AlertAction.ASSIGN:
                 return connection.execute(sql.ASSIGN, {"to": deed.to, "alert_id": row.alert_id}).one()
-            case Action.SHELVE | Action.UNSHELVE:
+            case AlertAction.SHELVE | AlertAction.UNSHELVE:
                 return connection.execute(sql.SHELVE, {"until": deed.until, "alert_id": row.alert_id}).one()
         values = {"status": status, "by": deed.by, "now": now, "closed": status not in OPEN_STATUSES}
         values |= {"reason": deed.reason, "alert_id": row.alert_id}
@@ -371,7 +383,7 @@ class AlertStore:
 
     def clear(
         self, *, tenant_id: int, dedup_key: str, at: datetime, note: str, now: datetime
-    ) -> Change | None:
+    ) -> AlertChange | None:
         """End a condition, and return the change of its alert, if any.
 
         An alert of severity MEDIUM or LOW is resolved. A graver one waits for a person. The newest
@@ -383,7 +395,7 @@ class AlertStore:
             connection.execute(sql.REMEMBER_CLEAR, {**values, "note": note})
             return self._clear(connection, {**values, "now": now}, note)
 
-    def _clear(self, connection: Connection, values: dict[str, Any], note: str) -> Change | None:
+    def _clear(self, connection: Connection, values: dict[str, Any], note: str) -> AlertChange | None:
         """Return the change; None when no open alert was last seen before that end."""
         row = connection.execute(sql.CLEAR, values).one_or_none()
         if row is None:
@@ -397,13 +409,13 @@ class AlertStore:
 
     def _with_line(
         self, connection: Connection, row: Row[Any], *, action: str, by: str, note: str, now: datetime
-    ) -> Change:
+    ) -> AlertChange:
         values = {"alert_id": row.alert_id, "tenant_id": row.tenant_id, "at": now, "action": action}
         line = connection.execute(
             sql.ADD_LINE, {**values, "status": row.status, "by": by, "note": note}
         ).one()
         first = self._first_message(connection, row.alert_id)
-        return Change(alert_of(row, [line_of(line)]), (line.entry_id,), False, first)
+        return AlertChange(alert_of(row, [line_of(line)]), (line.entry_id,), False, first)
 
     def _first_message(self, connection: Connection, alert_id: UUID) -> DeviceMessage | None:
         row = connection.execute(sql.FIRST_MESSAGE, {"alert_id": alert_id}).one_or_none()
@@ -420,7 +432,7 @@ class AlertStore:
             at = connection.execute(sql.NEXT_DUE).scalar_one_or_none()
         return float("inf") if at is None else max(0.0, (at - now).total_seconds())
 
-    def follow(self, alert_id: str, decide: Decides, *, now: datetime) -> Change | None:
+    def follow(self, alert_id: str, decide: Decides, *, now: datetime) -> AlertChange | None:
         """Carry out an alert's timer that has run out, once for any number of workers.
 
         An exception from `decide` leaves everything as it was.
@@ -434,7 +446,7 @@ class AlertStore:
             if row is None:
                 return None
             alert = alert_of(row, [])
-            verdict = decide(connection, alert, Timer(row.kind, row.round, row.step, row.due_at))
+            verdict = decide(connection, alert, AlertTimer(row.kind, row.round, row.step, row.due_at))
             put_timer(connection, alert, verdict.timer)
             if verdict.action is None:
                 return None
@@ -442,7 +454,7 @@ class AlertStore:
                 row = connection.execute(
                     sql.EXPIRE, {"status": verdict.status, "alert_id": row.alert_id}
                 ).one()
-            elif verdict.action == Action.UNSHELVE:
+            elif verdict.action == AlertAction.UNSHELVE:
                 row = connection.execute(sql.SHELVE, {"until": None, "alert_id": row.alert_id}).one()
             return self._with_line(
                 connection, row, action=verdict.action, by="vigil", note=verdict.note, now=now
@@ -450,7 +462,7 @@ class AlertStore:
 
     def note_notification(
         self, *, key: UUID, alert_id: str, reached: bool, note: str, now: datetime
-    ) -> Change | None:
+    ) -> AlertChange | None:
         """Record the result of a notification on the alert's timeline.
 
         Returns:
@@ -481,14 +493,14 @@ class AlertStore:
                 ).rowcount
             ]
 
-    def tell_untold(
+    def publish_pending(
         self,
-        tell: Callable[[Change], int | None],
+        tell: Callable[[AlertChange], int | None],
         *,
         before: datetime,
         alert_id: str | None = None,
         limit: int = 100,
-    ) -> Round:
+    ) -> PublishingRound:
         """Pass the timeline rows that are not published yet to `tell`, alert by alert.
 
         Each row is published by one process only. An exception from `tell` leaves the rows of that
@@ -513,11 +525,11 @@ class AlertStore:
             if told:
                 connection.execute(sql.TOLD, {"ids": told})
                 self._frame(connection, frames)
-        return Round(tuple(told), failure)
+        return PublishingRound(tuple(told), failure)
 
     def _untold(
         self, connection: Connection, *, before: datetime, alert_id: str | None, limit: int
-    ) -> Iterator[Change]:
+    ) -> Iterator[AlertChange]:
         """Yield the changes that are not published yet, alert by alert.
 
         Each alert is read only when its turn has come: an old state must not be shown after a newer
@@ -532,9 +544,9 @@ class AlertStore:
             ids = tuple(line.entry_id for line in lines)
             is_new = any(line.action == "raised" for line in lines)
             first = self._first_message(connection, its_id)
-            yield Change(alert_of(row, [line_of(line) for line in lines]), ids, is_new, first)
+            yield AlertChange(alert_of(row, [line_of(line) for line in lines]), ids, is_new, first)
 
-    def mark_told(self, entry_ids: Sequence[int], frames: Mapping[str, int]) -> None:
+    def mark_published(self, entry_ids: Sequence[int], frames: Mapping[str, int]) -> None:
         """Record that rows were published, and which frame shows each alert.
 
         Args:

@@ -132,7 +132,7 @@ class ResolveAlert(Act, frozen=True, tag="resolve_alert"):
     """The alert is over."""
 
 
-class FalseAlarm(Act, frozen=True, tag="false_alarm"):
+class MarkFalseAlarm(Act, frozen=True, tag="false_alarm"):
     """The alert never was one."""
 
     reason: str | None = None
@@ -167,7 +167,7 @@ ClientFrame = (
     AcknowledgeAlert
     | StartAlert
     | ResolveAlert
-    | FalseAlarm
+    | MarkFalseAlarm
     | Resume
     | ClientHeartbeat
     | Subscribe

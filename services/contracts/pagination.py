@@ -27,7 +27,7 @@ def check_tenant(tenant_id: object) -> int:
     return tenant_id
 
 
-class Order(NamedTuple):
+class ListOrder(NamedTuple):
     """The order of a list: columns with their types, the last of them unique."""
 
     columns: tuple[tuple[str, str], ...]
@@ -39,7 +39,7 @@ class Order(NamedTuple):
         return "ORDER BY " + ", ".join(f"{name}{direction}" for name, _ in self.columns)
 
 
-def beyond(order: Order, after: object) -> tuple[str, dict[str, Any]]:
+def beyond(order: ListOrder, after: object) -> tuple[str, dict[str, Any]]:
     """Return the SQL condition that a row comes after the place `after`, and its values.
 
     `after` has the values of the columns; None: from the beginning.

@@ -36,11 +36,11 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     lon: float | None = None
 
 
-class Writes(Protocol):
+class StatusFeed(Protocol):
     def publish(self, tenant_id: int, type: str, data: Any) -> int: ...  # noqa: A002
 
 
-class Statuses:
+class StatusPublisher:
     """The newest status by tenant and source that is still to be published.
 
     Their number is bounded by the number of sources. A websocket session that missed one gets it
@@ -55,7 +55,7 @@ class Statuses:
         for tenant_id, status in statuses:
             self._of_tenant.setdefault(tenant_id, {})[status.source_id] = status
 
-    def show(self, feed: Writes) -> None:
+    def show(self, feed: StatusFeed) -> None:
         """Publish the waiting statuses as `device_status` frames.
 
         Raises:

@@ -13,16 +13,16 @@ from eventlet.semaphore import Semaphore
 
 from services.contracts.errors import NotAuthenticated, TooMany, Unavailable
 from services.contracts.frames import Snapshot
-from services.directory.dead_letters.rpc import DeadLetters, LetterCalls
+from services.directory.dead_letters.rpc import DeadLetterRpc, DeadLetters
 from services.directory.people.rpc import ProfileCalls
 from services.directory.people.store import ProfileStore
-from services.directory.registry.rpc import Register
+from services.directory.registry.rpc import RegistryRpc
 from services.directory.registry.store import DirectoryStore
 from services.directory.users import passwords
 from services.directory.users.barred_subjects import BarredSubjects
-from services.directory.users.store import PeopleStore, Refreshed, Reused
+from services.directory.users.store import RefreshedSession, Reused, UserStore
 from services.directory.zones.geometry_thread import GeometryThread
-from services.directory.zones.rpc import ZoneCalls
+from services.directory.zones.rpc import ZoneRpc
 from services.directory.zones.store import ZoneStore
 from services.feed.stream import make_sealer
 from services.messaging import Resource, RpcProxy, rpc, rpc_methods_of, rpc_of, timer
@@ -63,31 +63,33 @@ class PasswordChecks:
             return bool(tpool.execute(check, *arguments))
 
 
-class Parts:
+class DirectoryParts:
     """Stores and collaborators of the service, made once per process."""
 
     def __init__(self, config: Config) -> None:
         database = Database(config, name="directory")
         self.store = DirectoryStore(database)
         self.schema = SchemaCheck(database)
-        self.people = PeopleStore(database)
+        self.people = UserStore(database)
         self.zones = ZoneStore(database, judge_of=GeometryThread().of, beside=tpool.execute)
         self.bars = BarredSubjects.from_config(config, database)
-        self.register = Register(self.store)
+        self.register = RegistryRpc(self.store)
         self.profile_calls = ProfileCalls(ProfileStore(database))
-        self.zone_calls = ZoneCalls(self.zones)
-        self.letter_calls = LetterCalls(DeadLetters(config, database))
+        self.zone_calls = ZoneRpc(self.zones)
+        self.letter_calls = DeadLetterRpc(DeadLetters(config, database))
         self.token_life = timedelta(seconds=config.noc.token_max_age_s) + CLOCK_SKEW
         self.session_lifetime = timedelta(seconds=config.noc.session_lifetime_s)
         self.sealer = make_sealer(config)
         self.password_checks = PasswordChecks(at_once=config.noc.password_checks)
 
 
-@rpc_methods_of(register=Register, profile_calls=ProfileCalls, zone_calls=ZoneCalls, letter_calls=LetterCalls)
+@rpc_methods_of(
+    register=RegistryRpc, profile_calls=ProfileCalls, zone_calls=ZoneRpc, letter_calls=DeadLetterRpc
+)
 class DirectoryService:
     name = "directory"
 
-    parts = Resource(Parts)
+    parts = Resource(DirectoryParts)
     alerts = RpcProxy("alerts")
     location = RpcProxy("location")
     telemetry = RpcProxy("telemetry")
@@ -220,6 +222,6 @@ class DirectoryService:
         )
 
 
-def _answer(session: Refreshed, token: str) -> dict[str, Any]:
+def _answer(session: RefreshedSession, token: str) -> dict[str, Any]:
     user = {name: session.user[name] for name in ("user_id", "tenant_id", "role", "name", "login")}
     return {**user, "session_id": session.session_id, "refresh_token": token, "ends_at": session.expires_at}

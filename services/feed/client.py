@@ -31,7 +31,7 @@ CLOCKS_APART_S = 60
 """Largest difference of clocks in seconds: frames are sealed on several hosts."""
 
 
-class Watcher:
+class FrameChecker:
     """Reader's checks for one tenant.
 
     `keys` returns the tenant's current keys by kid; None when the feed is not sealed. `since` is

@@ -24,7 +24,7 @@ from services.contracts.errors import InvalidMessage, Misconfigured
 _encoder = msgspec.json.Encoder()
 
 
-class Frame(msgspec.Struct, frozen=True, omit_defaults=True):
+class SealedFrame(msgspec.Struct, frozen=True, omit_defaults=True):
     """A feed frame as it travels.
 
     `data` is a Fernet token, or a plain object when encryption is off. `trace` is for logs.
@@ -128,7 +128,7 @@ class Sealer:
         body = _encoder.encode(SealedBody(type=type, id=id, tenant_id=tenant_id, data=data))
         token = fernet.encrypt_at_time(body, now_s)
         return _encoder.encode(
-            Frame(type=type, id=id, kid=kid, trace=trace, arrived=arrived, data=token.decode("ascii"))
+            SealedFrame(type=type, id=id, kid=kid, trace=trace, arrived=arrived, data=token.decode("ascii"))
         )
 
 
@@ -149,7 +149,7 @@ class PlainSealer:
         trace: str | None = None,
         arrived: float | None = None,
     ) -> bytes:
-        return _encoder.encode(Frame(type=type, id=id, trace=trace, arrived=arrived, data=data))
+        return _encoder.encode(SealedFrame(type=type, id=id, trace=trace, arrived=arrived, data=data))
 
 
 def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, after_id: int = 0) -> SealedBody:
@@ -166,7 +166,7 @@ def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, aft
             key.
     """
     try:
-        frame = msgspec.json.decode(raw, type=Frame)
+        frame = msgspec.json.decode(raw, type=SealedFrame)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidMessage("frame_unreadable", str(error)) from error
     key = keys.get(frame.kid or "")

@@ -29,7 +29,7 @@ Each worker that tried would wait for a second.
 """
 
 
-class Seals(Protocol):
+class FrameSealer(Protocol):
     def seal(
         self,
         tenant_id: int,
@@ -51,7 +51,7 @@ def feed_id_key(prefix: str, tenant_id: int) -> str:
     return f"{prefix}:feed-id:{tenant_id}"
 
 
-def make_sealer(config: Config) -> Seals:
+def make_sealer(config: Config) -> FrameSealer:
     if config.feed.encryption == "fernet":
         return Sealer(KeyRing.from_config(config).sealing)
     return PlainSealer()
@@ -63,7 +63,7 @@ class FeedWriter:
     def __init__(
         self,
         client: redis.Redis,
-        sealer: Seals,
+        sealer: FrameSealer,
         *,
         prefix: str,
         max_frames: int,

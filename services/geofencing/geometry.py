@@ -52,7 +52,7 @@ class Edges(msgspec.Struct, frozen=True):
     middle: Any
 
 
-class Zone(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class Geofence(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One version of a zone: a circle (`radius_m` round `area`'s point), a polygon or several.
 
     `kind` is required, forbidden or speed. `enter` and `exit` are resolved: the zone's own wishes
@@ -115,9 +115,9 @@ class ZoneIndex:
     The cost of a verdict does not grow with their number.
     """
 
-    def __init__(self, zones: Iterable[Zone]) -> None:
-        self.zones: Sequence[Zone] = list(zones)
-        self._versions: dict[int, list[Zone]] = {}
+    def __init__(self, zones: Iterable[Geofence]) -> None:
+        self.zones: Sequence[Geofence] = list(zones)
+        self._versions: dict[int, list[Geofence]] = {}
         for zone in self.zones:
             self._versions.setdefault(zone.zone_id, []).append(zone)
         boxes = [(n, box) for n, zone in enumerate(self.zones) for box in _turned(zone.box)]
@@ -126,13 +126,13 @@ class ZoneIndex:
         self._tree = STRtree(shapely.box(*corners.T)) if len(boxes) else None
         self._is_circle = np.array([zone.radius_m is not None for zone in self.zones], dtype=bool)
         self._circles = np.array([_circle(zone) for zone in self.zones], dtype=float).reshape(-1, 3)
-        self._edges = _Edges([zone if zone.radius_m is None else None for zone in self.zones])
+        self._edges = _EdgesOfZones([zone if zone.radius_m is None else None for zone in self.zones])
 
-    def holding(self, zone_id: int, at: datetime) -> Zone | None:
+    def holding(self, zone_id: int, at: datetime) -> Geofence | None:
         """Return the version of a zone that holds at a time."""
         return next((zone for zone in self._versions.get(zone_id, ()) if zone.holds_at(at)), None)
 
-    def near(self, lat: float, lon: float, reach_m: float) -> list[tuple[Zone, float]]:
+    def near(self, lat: float, lon: float, reach_m: float) -> list[tuple[Geofence, float]]:
         """Return the zones near a place, all versions, each with its distance in metres.
 
         The edge of such a zone is within reach, or the zone contains the place.
@@ -141,9 +141,9 @@ class ZoneIndex:
 
     def near_many(
         self, lats: Sequence[float], lons: Sequence[float], reaches_m: Sequence[float]
-    ) -> list[list[tuple[Zone, float]]]:
+    ) -> list[list[tuple[Geofence, float]]]:
         """Return for each of many places what `near` returns."""
-        found: list[list[tuple[Zone, float]]] = [[] for _ in lats]
+        found: list[list[tuple[Geofence, float]]] = [[] for _ in lats]
         if self._tree is None or not found:
             return found
         lat, lon = np.asarray(lats, dtype=float), np.asarray(lons, dtype=float)
@@ -191,10 +191,10 @@ class ZoneIndex:
         return np.round(found, DIGITS)
 
 
-class _Edges:
+class _EdgesOfZones:
     """Edges of many zones, one after the other."""
 
-    def __init__(self, zones: Sequence[Zone | None]) -> None:
+    def __init__(self, zones: Sequence[Geofence | None]) -> None:
         parts = [zone.edges if zone is not None else None for zone in zones]
         self._counts: Ints = np.array([len(p.lon0) if p is not None else 0 for p in parts], dtype=np.intp)
         self._starts: Ints = np.concatenate([[0], np.cumsum(self._counts)[:-1]]).astype(np.intp)
@@ -228,18 +228,18 @@ class _Edges:
         return np.where(inside, -away, away)
 
 
-def distance_m(zone: Zone, lat: float, lon: float) -> float:
+def distance_m(zone: Geofence, lat: float, lon: float) -> float:
     """Return the metres from the zone's edge: negative inside, positive outside."""
     if zone.radius_m is not None:
         point: Any = zone.area
         return round(haversine_m(point.y, point.x, lat, lon) - zone.radius_m, DIGITS)
-    alone = _Edges([zone])
+    alone = _EdgesOfZones([zone])
     return round(
         float(alone.distances(np.zeros(1, dtype=np.intp), np.array([lat]), np.array([lon]))[0]), DIGITS
     )
 
 
-def depth_m(zone: Zone) -> float:
+def depth_m(zone: Geofence) -> float:
     """Return how deep inside the zone one can be, in metres, by the measure of docs/zones.md."""
     return zone.depth_m
 
@@ -261,7 +261,7 @@ def _haversine(lat1: Floats, lon1: Floats, lat2: Floats, lon2: Floats) -> Floats
     return found
 
 
-def _circle(zone: Zone) -> tuple[float, float, float]:
+def _circle(zone: Geofence) -> tuple[float, float, float]:
     if zone.radius_m is None:
         return (0.0, 0.0, 0.0)
     point: Any = zone.area

@@ -22,17 +22,17 @@ LEAST_CORNERS = 3
 def number(value: object, field: str) -> float:
     """Return a finite number. Raises `Refused`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Refused(f"{field} is {shown(value)}; it must be a number")
+        raise Refused(f"{field} is {as_text(value)}; it must be a number")
     try:
         found = float(value)
     except OverflowError:
         found = math.inf
     if not math.isfinite(found):
-        raise Refused(f"{field} is {shown(value)}; it must be a finite number")
+        raise Refused(f"{field} is {as_text(value)}; it must be a finite number")
     return found
 
 
-def shown(value: object) -> str:
+def as_text(value: object) -> str:
     """Return any value for an error text, in one short line."""
     if isinstance(value, int) and abs(value) > 10**30:
         return "a huge number"
@@ -67,7 +67,7 @@ def ring_of(positions: object, *, field: str) -> list[Corner]:
     The result has no repeats and no closing corner.
     """
     if not isinstance(positions, list | tuple):
-        raise Refused(f"{field} is {shown(positions)}; it must be a list of [longitude, latitude] pairs")
+        raise Refused(f"{field} is {as_text(positions)}; it must be a list of [longitude, latitude] pairs")
     corners: list[Corner] = []
     for count, position in enumerate(positions, 1):
         corner = _corner(position, f"{field}, corner {count}: ")
@@ -136,7 +136,7 @@ def from_least(corners: Sequence[Corner]) -> list[Corner]:
 
 def _corner(position: object, prefix: str) -> Corner:
     if not isinstance(position, list | tuple) or len(position) not in (2, 3):
-        raise Refused(f"{prefix}{shown(position)}; each is [longitude, latitude], perhaps with an altitude")
+        raise Refused(f"{prefix}{as_text(position)}; each is [longitude, latitude], perhaps with an altitude")
     if len(position) == 3:
         number(position[2], f"{prefix}altitude")
     return check_position(position[1], position[0], prefix=prefix)

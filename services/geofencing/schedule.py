@@ -30,7 +30,7 @@ MAX_EXCEPTIONS = 1000
 EXAMPLE = '{"days": ["mon"], "from": "22:00", "to": "06:00"}'
 
 
-class Window(msgspec.Struct, frozen=True):
+class ScheduleWindow(msgspec.Struct, frozen=True):
     """A window in minutes after local midnight of the day on which it begins.
 
     `end` may be beyond 1,440.
@@ -43,15 +43,15 @@ class Window(msgspec.Struct, frozen=True):
 class Schedule(msgspec.Struct, frozen=True):
     """Windows by weekday (Monday is 0), and by date where there is an exception."""
 
-    weekly: tuple[tuple[Window, ...], ...]
-    exceptions: dict[date, tuple[Window, ...]]
+    weekly: tuple[tuple[ScheduleWindow, ...], ...]
+    exceptions: dict[date, tuple[ScheduleWindow, ...]]
 
     @property
     def is_never(self) -> bool:
         """Return whether there is no window at all."""
         return not any(self.weekly) and not any(self.exceptions.values())
 
-    def windows_on(self, day: date) -> tuple[Window, ...]:
+    def windows_on(self, day: date) -> tuple[ScheduleWindow, ...]:
         """Return the windows that begin on a local date."""
         found = self.exceptions.get(day)
         return self.weekly[day.weekday()] if found is None else found
@@ -64,13 +64,13 @@ def parse(document: object) -> Schedule:
         Refused: The document is not valid; the message names the field and the remedy.
     """
     fields = _object(document, "schedule", {"weekly", "exceptions"})
-    weekly: list[list[Window]] = [[] for _ in DAYS]
+    weekly: list[list[ScheduleWindow]] = [[] for _ in DAYS]
     for number, entry in enumerate(_list(fields.get("weekly", []), "schedule.weekly", most=MAX_WINDOWS)):
         where = f"schedule.weekly[{number}]"
         window = _object(entry, where, {"days", "from", "to"})
         for day in _days(window.get("days"), f"{where}.days"):
             weekly[day].append(_window(window, where))
-    exceptions: dict[date, tuple[Window, ...]] = {}
+    exceptions: dict[date, tuple[ScheduleWindow, ...]] = {}
     entries = _list(fields.get("exceptions", []), "schedule.exceptions", most=MAX_EXCEPTIONS)
     for number, entry in enumerate(entries):
         where = f"schedule.exceptions[{number}]"
@@ -164,11 +164,11 @@ def _days(value: object, where: str) -> list[int]:
     return [DAYS.index(day) for day in value]
 
 
-def _window(fields: dict[str, object], where: str) -> Window:
+def _window(fields: dict[str, object], where: str) -> ScheduleWindow:
     start, end = (_minutes(fields.get(name), f"{where}.{name}") for name in ("from", "to"))
     if start == 1440:
         raise Refused(f"{where}.from is 24:00; a window begins at 23:59 at the latest")
-    return Window(start, end if end > start else end + 1440)
+    return ScheduleWindow(start, end if end > start else end + 1440)
 
 
 def _minutes(value: object, where: str) -> int:

@@ -20,7 +20,7 @@ from shapely.validation import explain_validity
 
 from services.contracts.errors import Refused
 from services.geofencing import antimeridian, rings
-from services.geofencing.rings import Corner, shown
+from services.geofencing.rings import Corner, as_text
 from services.geofencing.work_limits import check_counts, check_edges
 
 MIN_RADIUS_M = 1
@@ -54,7 +54,7 @@ class Shape(NamedTuple):
     radius_m: float | None = None
 
 
-class Measures(NamedTuple):
+class ShapeSize(NamedTuple):
     """Size of a shape, on the plane that touches at its middle.
 
     `depth_m` is that of docs/zones.md.
@@ -87,7 +87,7 @@ def shape_of(geometry: object, *, radius_m: object = None) -> Shape:
     A Point needs `radius_m`. No other geometry may have it.
     """
     if not isinstance(geometry, dict):
-        raise Refused(f"area is {shown(geometry)}; it must be a GeoJSON geometry such as a Polygon")
+        raise Refused(f"area is {as_text(geometry)}; it must be a GeoJSON geometry such as a Polygon")
     check_crs(geometry)
     if geometry.get("type") == "Point":
         position = geometry.get("coordinates")
@@ -150,14 +150,14 @@ def positions_in(geometry: object) -> int:
     return count
 
 
-def measure(shape: Shape) -> Measures:
+def measure(shape: Shape) -> ShapeSize:
     """Return the size of a shape."""
     if shape.radius_m is not None:
         radius = shape.radius_m
-        return Measures(math.pi * radius**2, 2 * radius, radius, 1, 1)
+        return ShapeSize(math.pi * radius**2, 2 * radius, radius, 1, 1)
     flat = _flat(antimeridian.unrolled(shape.area))
     west, south, east, north = flat.bounds
-    return Measures(
+    return ShapeSize(
         flat.area,
         math.hypot(east - west, north - south),
         2 * flat.area / flat.length,
@@ -178,7 +178,7 @@ def check_crs(node: object) -> None:
     name = properties.get("name") if isinstance(properties, dict) else None
     if not isinstance(name, str) or not WGS_84.fullmatch(name.strip()):
         raise Refused(
-            f"crs is {shown(name)}; coordinates must be WGS 84 (EPSG:4326) longitude and latitude: convert them, for"
+            f"crs is {as_text(name)}; coordinates must be WGS 84 (EPSG:4326) longitude and latitude: convert them, for"
             " instance by `ogr2ogr -t_srs EPSG:4326 out.geojson in.geojson`"
         )
 
@@ -193,16 +193,16 @@ def _parts(geometry: dict[str, object], depth: int) -> list[object]:
         return [part for member in members for part in _parts(_member(member), depth + 1)]
     if kind not in ("Polygon", "MultiPolygon"):
         raise Refused(
-            f"area.type is {shown(kind)}; a zone is a Polygon, a MultiPolygon, or a Point with radius_m"
+            f"area.type is {as_text(kind)}; a zone is a Polygon, a MultiPolygon, or a Point with radius_m"
         )
     if not isinstance(coordinates, list | tuple):
-        raise Refused(f"area.coordinates is {shown(coordinates)}; it must be a list of rings")
+        raise Refused(f"area.coordinates is {as_text(coordinates)}; it must be a list of rings")
     return [coordinates] if kind == "Polygon" else list(coordinates)
 
 
 def _member(member: object) -> dict[str, object]:
     if not isinstance(member, dict):
-        raise Refused(f"area.geometries holds {shown(member)}; each must be a Polygon or MultiPolygon")
+        raise Refused(f"area.geometries holds {as_text(member)}; each must be a Polygon or MultiPolygon")
     check_crs(member)
     return member
 

@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from services.contracts.errors import Refused
 from services.contracts.zone_parameters import DIRECTIONS, PARAMETERS, Direction
 from services.geofencing import shapes
-from services.geofencing.rings import number, shown
+from services.geofencing.rings import as_text, number
 from services.geofencing.schedule import parse as parse_schedule
 from services.geofencing.shapes import Shape
 
@@ -40,7 +40,7 @@ FIELDS = (
 """Fields of a zone that users set. Vigil sets the others."""
 
 
-class Draft(msgspec.Struct, frozen=True, kw_only=True):
+class ZoneDraft(msgspec.Struct, frozen=True, kw_only=True):
     """Zone that passed every check except those that need the database."""
 
     name: str
@@ -62,14 +62,14 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
             values[name] = None if values[name] is None else msgspec.json.encode(values[name]).decode()
         return values | {"area": shapely.to_wkb(self.area)}
 
-    def differs_from(self, other: Draft) -> bool:
+    def differs_from(self, other: ZoneDraft) -> bool:
         mine, theirs = self.columns(), other.columns()
         mine |= {"schedule": self.schedule, "confirmation": self.confirmation}
         theirs |= {"schedule": other.schedule, "confirmation": other.confirmation}
         return mine != theirs
 
 
-def draft_of(fields: Mapping[str, object]) -> Draft:
+def draft_of(fields: Mapping[str, object]) -> ZoneDraft:
     """Return a new zone. Raises `Refused` naming the field that is wrong or missing."""
     check_known(fields)
     for name in ("name", "area"):
@@ -79,7 +79,7 @@ def draft_of(fields: Mapping[str, object]) -> Draft:
     return _checked({"kind": "required", "enabled": True, **fields}, shape)
 
 
-def changed(old: Draft, changes: Mapping[str, object]) -> Draft:
+def changed(old: ZoneDraft, changes: Mapping[str, object]) -> ZoneDraft:
     """Return the zone with some of its fields changed. An absent field stays. Raises `Refused`."""
     check_known(changes)
     shape = Shape(old.area, old.radius_m)
@@ -100,14 +100,14 @@ def changed(old: Draft, changes: Mapping[str, object]) -> Draft:
 def check_known(fields: object) -> None:
     """Check that a zone has these fields. Raises `Refused` for an unknown one."""
     if not isinstance(fields, Mapping):
-        raise Refused(f"the zone's fields are {shown(fields)}; they must be an object")
+        raise Refused(f"the zone's fields are {as_text(fields)}; they must be an object")
     unknown = sorted(str(name) for name in fields if name not in FIELDS)
     if unknown:
-        raise Refused(f"a zone has no {shown(unknown[0])}; its fields are {', '.join(FIELDS)}")
+        raise Refused(f"a zone has no {as_text(unknown[0])}; its fields are {', '.join(FIELDS)}")
 
 
-def _checked(fields: Mapping[str, Any], shape: Shape) -> Draft:
-    draft = Draft(
+def _checked(fields: Mapping[str, Any], shape: Shape) -> ZoneDraft:
+    draft = ZoneDraft(
         name=name_of(fields["name"]),
         kind=_kind(fields["kind"]),
         area=shape.area,
@@ -132,27 +132,27 @@ def name_of(value: object) -> str:
     """Return a name as it is kept. Raises `Refused`."""
     name = value.strip() if isinstance(value, str) else ""
     if not 1 <= len(name) <= LONGEST_NAME or UNPRINTABLE.search(name):
-        raise Refused(f"name is {shown(value)}; it must be 1 to {LONGEST_NAME} printable characters")
+        raise Refused(f"name is {as_text(value)}; it must be 1 to {LONGEST_NAME} printable characters")
     return name
 
 
 def plain_text(value: object, field: str) -> str:
     """Return a text that the database can look up. Raises `Refused`."""
     if not isinstance(value, str) or UNPRINTABLE.search(value):
-        raise Refused(f"{field} is {shown(value)}; it must be printable text")
+        raise Refused(f"{field} is {as_text(value)}; it must be printable text")
     return value
 
 
 def row_id(value: object, field: str) -> int:
     """Return a number that can be the number of a row. Raises `Refused`."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
-        raise Refused(f"{field} is {shown(value)}; it must be the number of one of the tenant's own")
+        raise Refused(f"{field} is {as_text(value)}; it must be the number of one of the tenant's own")
     return value
 
 
 def _kind(value: object) -> str:
     if value not in KINDS:
-        raise Refused(f"kind is {shown(value)}; it must be one of {', '.join(KINDS)}")
+        raise Refused(f"kind is {as_text(value)}; it must be one of {', '.join(KINDS)}")
     return str(value)
 
 
@@ -172,7 +172,7 @@ def _guard(value: object) -> str | None:
 def _limit(kind: object, value: object) -> float | None:
     if kind != "speed":
         if value is not None:
-            raise Refused(f"speed_limit_mps is only for zones of kind speed; this is {shown(kind)}")
+            raise Refused(f"speed_limit_mps is only for zones of kind speed; this is {as_text(kind)}")
         return None
     if value is None:
         raise Refused("speed_limit_mps is missing; a zone of kind speed has a limit in metres a second")
@@ -188,7 +188,7 @@ def _schedule(document: object) -> dict[str, Any] | None:
     if document is None:
         return None
     if not isinstance(document, dict):
-        raise Refused(f"schedule is {shown(document)}; it must be an object with weekly and exceptions")
+        raise Refused(f"schedule is {as_text(document)}; it must be an object with weekly and exceptions")
     if parse_schedule(document).is_never:
         raise Refused(
             "schedule has no window: the zone would never be in force. Give the days in weekly (all seven, 00:00 to"
@@ -205,7 +205,7 @@ def _confirmation(document: object) -> dict[str, Any] | None:
     if document is None or document == {}:
         return None
     if not isinstance(document, dict) or set(document) - set(DIRECTIONS):
-        raise Refused(f"confirmation is {shown(document)}; it has the fields enter and exit and no others")
+        raise Refused(f"confirmation is {as_text(document)}; it has the fields enter and exit and no others")
     return {
         side: _side(document[side], f"confirmation.{side}", side) for side in DIRECTIONS if side in document
     }
@@ -218,12 +218,12 @@ def _side(document: object, field: str, direction: Direction) -> dict[str, Any]:
     for name, value in document.items():
         found, parameter = number(value, f"{field}.{name}"), known[name]
         if not parameter.allows(value):
-            said = shown(value) if parameter.whole else f"{found:g}"
+            said = as_text(value) if parameter.whole else f"{found:g}"
             raise Refused(f"{field}.{name} is {said}; it must be {parameter.bounds}")
     return dict(document)
 
 
 def _enabled(value: object) -> bool:
     if not isinstance(value, bool):
-        raise Refused(f"enabled is {shown(value)}; it must be true or false")
+        raise Refused(f"enabled is {as_text(value)}; it must be true or false")
     return value

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError
 from services.contracts.errors import InvalidMessage
 from services.contracts.families import Origin
 from services.ingestion import raw_data
-from services.platform.prepared_statements import Prepared
+from services.platform.prepared_statements import PreparedStatement
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ _NUMBERS = frozenset({"int", "real", "float8"})
 """Kinds whose elements are all written at once. `repr` of a number never holds the word None."""
 
 
-SEE = Prepared(
+SEE = PreparedStatement(
     """
     INSERT INTO message_seen (message_key, received_at)
     SELECT * FROM unnest(CAST(:message_key AS uuid[]), CAST(:received_at AS timestamptz[]))
@@ -108,7 +108,7 @@ def insert_statement(
     columns: Mapping[str, str],
     *,
     seen: bool = False,
-) -> Prepared:
+) -> PreparedStatement:
     """Return the statement for one field table; `columns` maps its own columns to array types.
 
     The statement returns how many messages were new. With `seen`, all are new: `see` has found
@@ -120,8 +120,10 @@ def insert_statement(
     values = ", ".join(_CASTS.get(name, name) for name in types)
     given = f"SELECT * FROM unnest({arrays}) AS t ({', '.join(types)})"  # noqa: S608 - names from our own code
     if seen:
-        return Prepared(f"WITH input AS ({given}) INSERT INTO {table} ({targets}) SELECT {values} FROM input")  # noqa: S608
-    return Prepared(
+        return PreparedStatement(
+            f"WITH input AS ({given}) INSERT INTO {table} ({targets}) SELECT {values} FROM input"
+        )  # noqa: S608
+    return PreparedStatement(
         f"""
         WITH input AS ({given}),
         fresh AS (
@@ -155,7 +157,7 @@ def common_values(
 
 def insert(
     connection: Connection,
-    statement: Prepared,
+    statement: PreparedStatement,
     types: Mapping[str, str],
     values: Mapping[str, Sequence[Any]],
 ) -> int:

@@ -40,7 +40,7 @@ meanwhile.
 """
 
 
-class Run(msgspec.Struct, array_like=True, frozen=True):
+class SteadyRun(msgspec.Struct, array_like=True, frozen=True):
     """Messages in a row whose device time and receipt advance at the same rate."""
 
     count: int
@@ -54,7 +54,7 @@ class Run(msgspec.Struct, array_like=True, frozen=True):
     """
 
 
-class Clock(msgspec.Struct, array_like=True, frozen=True):
+class SourceClock(msgspec.Struct, array_like=True, frozen=True):
     """Knowledge of a source's clock.
 
     `offset_s` is device time minus ours. `spread_s` is how far the leads differed.
@@ -62,39 +62,39 @@ class Clock(msgspec.Struct, array_like=True, frozen=True):
 
     offset_s: float | None = None
     spread_s: float = 0.0
-    run: Run | None = None
+    run: SteadyRun | None = None
 
 
-class Timed(NamedTuple):
+class CorrectedTime(NamedTuple):
     """A message's time after correction. `clock` is the knowledge after the message."""
 
     at: datetime
     corrected: bool
-    clock: Clock
+    clock: SourceClock
 
 
-RIGHT = Clock()
+RIGHT = SourceClock()
 """A clock that no message speaks against."""
 
 
-def encode(clock: Clock) -> bytes | None:
+def encode(clock: SourceClock) -> bytes | None:
     """Return the stored form of a clock; None for `RIGHT`."""
     return None if clock == RIGHT else msgspec.msgpack.encode(clock)
 
 
-def decode(stored: bytes | None) -> Clock:
+def decode(stored: bytes | None) -> SourceClock:
     """Return the clock that `encode` stored."""
-    return RIGHT if stored is None else msgspec.msgpack.decode(bytes(stored), type=Clock)
+    return RIGHT if stored is None else msgspec.msgpack.decode(bytes(stored), type=SourceClock)
 
 
 def take(
-    clock: Clock,
+    clock: SourceClock,
     device_at: datetime,
     received_at: datetime,
     *,
     before: tuple[datetime, datetime] | None = None,
     buffered: bool = False,
-) -> Timed:
+) -> CorrectedTime:
     """Correct the device time of one message, and learn from it.
 
     Args:
@@ -108,20 +108,20 @@ def take(
     lead_s = (device_at - received_at).total_seconds()
     is_right = abs(lead_s) <= RIGHT_WITHIN_S
     if is_right and clock is RIGHT:
-        return Timed(device_at, False, clock)
+        return CorrectedTime(device_at, False, clock)
     clock = clock if buffered else _learn(clock, lead_s, device_at, received_at, before)
     if is_right or clock.offset_s is None:
-        return Timed(device_at, False, clock)
-    return Timed(min(device_at - timedelta(seconds=clock.offset_s), received_at), True, clock)
+        return CorrectedTime(device_at, False, clock)
+    return CorrectedTime(min(device_at - timedelta(seconds=clock.offset_s), received_at), True, clock)
 
 
 def _learn(
-    clock: Clock,
+    clock: SourceClock,
     lead_s: float,
     device_at: datetime,
     received_at: datetime,
     before: tuple[datetime, datetime] | None,
-) -> Clock:
+) -> SourceClock:
     run = _run(clock.run, lead_s, device_at, received_at, before)
     known_s = RIGHT_WITHIN_S - SAME_OFFSET_S if clock.offset_s is None else clock.offset_s
     if lead_s > known_s + SAME_OFFSET_S:  # no clock is slower than its messages show
@@ -133,30 +133,30 @@ def _learn(
     return _measured(run.highest_s, run.highest_s - run.lowest_s, run)
 
 
-def _measured(offset_s: float, spread_s: float, run: Run) -> Clock:
+def _measured(offset_s: float, spread_s: float, run: SteadyRun) -> SourceClock:
     if abs(offset_s) <= RIGHT_WITHIN_S:
         return RIGHT
-    return Clock(offset_s, spread_s, run)
+    return SourceClock(offset_s, spread_s, run)
 
 
 def _run(
-    run: Run | None,
+    run: SteadyRun | None,
     lead_s: float,
     device_at: datetime,
     received_at: datetime,
     before: tuple[datetime, datetime] | None,
-) -> Run:
+) -> SteadyRun:
     """Return the run that the message continues, or a new one that starts with it."""
     if run is not None:
         lowest_s, highest_s = min(run.lowest_s, lead_s), max(run.highest_s, lead_s)
         span_s = (received_at - run.received_at).total_seconds()
         if highest_s - lowest_s <= max(JITTER_S, min(JITTER_SHARE * span_s, SAME_OFFSET_S)):
-            return Run(run.count + 1, run.received_at, lowest_s, highest_s, run.kept)
+            return SteadyRun(run.count + 1, run.received_at, lowest_s, highest_s, run.kept)
     kept = before is not None and _starts_where_it_stopped(before, device_at, received_at)
-    return Run(1, received_at, lead_s, lead_s, kept)
+    return SteadyRun(1, received_at, lead_s, lead_s, kept)
 
 
-def _is_steady(run: Run, received_at: datetime) -> bool:
+def _is_steady(run: SteadyRun, received_at: datetime) -> bool:
     span_s = (received_at - run.received_at).total_seconds()
     return not run.kept and run.count >= STEADY_MESSAGES and span_s >= STEADY_SPAN_S
 

@@ -35,7 +35,7 @@ from services.contracts.source_status import SourceStatus
 Event = tuple[str, msgspec.Struct | msgspec.Raw]
 
 
-class Owing(NamedTuple):
+class OutboxEvent(NamedTuple):
     """An event for the outbox, with its tenant and the sources that it is about."""
 
     tenant_id: int
@@ -130,7 +130,7 @@ class Effects:
         return [*moves, *condition_events(self.met, self.cleared)]
 
     @property
-    def owings(self) -> list[Owing]:
+    def owings(self) -> list[OutboxEvent]:
         """Return the same events for the outbox, separate for each tenant."""
         return [*_owing_moves(self.moves), *_owing_conditions(self.met, self.cleared)]
 
@@ -174,17 +174,17 @@ def condition_events(met: list[Condition], cleared: list[Condition]) -> list[tup
     return [(event, ConditionsEvent(conditions)) for event, conditions in both if conditions]
 
 
-def _owing_conditions(met: Sequence[Condition], cleared: Sequence[Condition]) -> Iterable[Owing]:
+def _owing_conditions(met: Sequence[Condition], cleared: Sequence[Condition]) -> Iterable[OutboxEvent]:
     for tenant_id in sorted({condition.tenant_id for condition in (*met, *cleared)}):
         mine = [[c for c in conditions if c.tenant_id == tenant_id] for conditions in (met, cleared)]
         for event, body in condition_events(*mine):
             about = sorted({condition.source_id for condition in body.conditions})
-            yield Owing(tenant_id, event, about, body)
+            yield OutboxEvent(tenant_id, event, about, body)
 
 
-def _owing_moves(moves: Mapping[str, Sequence[ZoneMove]]) -> Iterable[Owing]:
+def _owing_moves(moves: Mapping[str, Sequence[ZoneMove]]) -> Iterable[OutboxEvent]:
     for event, found in moves.items():
         for tenant_id in sorted({move.tenant_id for move in found}):
             mine = [move for move in found if move.tenant_id == tenant_id]
             about = sorted({move.guard_id for move in mine})
-            yield Owing(tenant_id, event, about, ZoneMovesEvent(mine))
+            yield OutboxEvent(tenant_id, event, about, ZoneMovesEvent(mine))

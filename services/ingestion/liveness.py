@@ -43,14 +43,16 @@ MARK = text(
 TURN = text("SELECT pg_try_advisory_xact_lock(hashtextextended('vigil silence ' || :service, 0))")
 
 
-class Depth(Protocol):
+class WaitingCount(Protocol):
     def waiting(self) -> int: ...
 
 
-class Listening:
+class ReceptionMarks:
     """The marks of one service; one for each process."""
 
-    def __init__(self, service: str, depth: Depth, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, service: str, depth: WaitingCount, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._service = service
         self._depth = depth
         self._clock = clock

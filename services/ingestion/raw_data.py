@@ -22,7 +22,7 @@ from services.contracts.families import BATCHED, PYTHON_TYPES, BatchedFamily, Co
 ALARM_TOPIC = "/alarm"
 
 
-class Told(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class KnownFields(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Fields of every family that a row gives back, or that have no further use once checked."""
 
     timestamp: str | float | None = None
@@ -33,14 +33,14 @@ class Told(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     buffered: bool | None = None
 
 
-def _told_by(row: BatchedFamily) -> type[Told]:
+def _told_by(row: BatchedFamily) -> type[KnownFields]:
     """Return the type of payloads that a row of a family's table gives back in full."""
     fields = [(name, _values(column) | None, None) for name, column in row.fields.items() if column.is_sent]
     claims = [(name, int | str | None, None) for name in row.claims]
     made = msgspec.defstruct(
-        f"ToldBy{row.payload}", [*fields, *claims], bases=(Told,), module=__name__, gc=False
+        f"ToldBy{row.payload}", [*fields, *claims], bases=(KnownFields,), module=__name__, gc=False
     )
-    assert issubclass(made, Told), "it has the fields of every family"
+    assert issubclass(made, KnownFields), "it has the fields of every family"
     return made
 
 
@@ -50,7 +50,7 @@ def _values(column: Column) -> Any:
     return Literal[tuple(words)] if words else PYTHON_TYPES[column.sql]
 
 
-_DECODERS: Mapping[str, msgspec.json.Decoder[Told]] = {
+_DECODERS: Mapping[str, msgspec.json.Decoder[KnownFields]] = {
     row.source_column: msgspec.json.Decoder(_told_by(row)) for row in BATCHED
 }
 """Decoders by the column of the source."""

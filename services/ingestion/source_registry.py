@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 
 from services.platform.config import Config
 from services.platform.database import Database
-from services.platform.prepared_statements import Prepared
+from services.platform.prepared_statements import PreparedStatement
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ CHECK_INTERVAL_S = 1.0
 
 SELECT_VERSION = text("SELECT version FROM registry_version")
 # One name space: `source_id` holds each id once, over all kinds and tenants (migration 0012).
-SELECT = Prepared(
+SELECT = PreparedStatement(
     """
     SELECT asked.id AS asked, coalesce(i.guard_id, i.device_id) AS source_id, i.tenant_id,
            i.guard_id IS NOT NULL AS is_guard, coalesce(g.site_id, d.site_id) AS site_id,
@@ -92,7 +92,7 @@ class Source(msgspec.Struct, frozen=True):
     replayed: bool = False
 
 
-class Registry:
+class SourceRegistry:
     """The registry of sources; one for each process.
 
     Raises `Unavailable` when the database is away.
@@ -115,7 +115,7 @@ class Registry:
         self._known: dict[str, Source | None] = {}
 
     @classmethod
-    def from_config(cls, config: Config) -> Registry:
+    def from_config(cls, config: Config) -> SourceRegistry:
         return cls(
             Database(config, name="registry", pool_size=2),
             registration=config.registration,

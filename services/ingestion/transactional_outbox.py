@@ -22,7 +22,7 @@ from services.contracts.errors import Unavailable
 from services.ingestion import bulk_insert
 from services.ingestion.effects import Effects, Event
 from services.platform.database import Database
-from services.platform.prepared_statements import Prepared
+from services.platform.prepared_statements import PreparedStatement
 
 log = structlog.get_logger(__name__)
 
@@ -30,11 +30,11 @@ Service = Literal["telemetry", "location"]
 
 OVERDUE_S = 5.0
 TYPES = {"tenant_id": "int", "event": "text", "about": "text", "body": "bytea"}
-EARLIER = Prepared(
+EARLIER = PreparedStatement(
     "SELECT id, event, body FROM owed_event WHERE service = :service AND sources && CAST(:sources AS text[])"
 )
 # The outer query does not see the new rows: it finds the rows stored before.
-OWE = Prepared(
+OWE = PreparedStatement(
     """
     WITH own AS (
         INSERT INTO owed_event (tenant_id, service, event, sources, body)
@@ -66,14 +66,14 @@ TOLD = text(
 )
 
 
-class OwedEvents:
+class TransactionalOutbox:
     """The outbox of one service."""
 
     def __init__(self, database: Database, service: Service) -> None:
         self._database = database
         self._service = service
 
-    def owe(self, connection: Connection, effects: Effects) -> None:
+    def store_events(self, connection: Connection, effects: Effects) -> None:
         """Store the events of effects in the caller's transaction, and note their rows in the effects.
 
         The caller has locked the states of the sources that the events are about. Without events,
@@ -127,7 +127,7 @@ class OwedEvents:
         except Unavailable as error:
             log.warning("outbox_events_kept", service=self._service, count=len(ids), error=str(error))
 
-    def tell_overdue(
+    def publish_overdue(
         self,
         publish: Callable[[Sequence[Event]], None],
         *,

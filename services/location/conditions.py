@@ -2,7 +2,7 @@
 
 Only the net effect of a batch is reported: a condition that begins and ends within one batch says
 nothing about now. When a change comes too late to be reported at once, a timer reports it, if it
-still stands by then (`Standing`).
+still stands by then (`StandingTransition`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from services.contracts.events import AlertType, Condition, ZoneMove
-from services.geofencing.rule.track import Belief, Step, TrackFix, Transition
-from services.geofencing.rule.transitions import Evidence
+from services.geofencing.rule.track import Belief, EvaluatedFix, TrackFix, ZoneTransition
+from services.geofencing.rule.transitions import TransitionEvidence
 from services.ingestion.effects import Effects
 
 PROMPT_S = 300.0
@@ -26,7 +26,7 @@ JUST_AFTER = timedelta(microseconds=1)
 SHIFT_OVER = "is no longer on shift: the shift has ended"
 
 
-class Who(NamedTuple):
+class GuardIdentity(NamedTuple):
     """The guard, with tenant and site.
 
     `replayed`: an old fix that comes in its order is reported as if it were of now. It counts in no
@@ -39,7 +39,7 @@ class Who(NamedTuple):
     replayed: bool = False
 
 
-class Told(NamedTuple):
+class ReportedConditions(NamedTuple):
     """Conditions whose beginning was reported to the alerts service, and whose end was not yet.
 
     `repeat_at` is the time at which the violation was last reported.
@@ -50,7 +50,7 @@ class Told(NamedTuple):
     speeding: frozenset[int] = frozenset()
 
 
-class Place(NamedTuple):
+class ConditionPlace(NamedTuple):
     """Place and time at which a condition is said to be met or over, with the fix that says so."""
 
     at: datetime
@@ -60,17 +60,17 @@ class Place(NamedTuple):
     accuracy: float | None
 
 
-class Standing(NamedTuple):
+class StandingTransition(NamedTuple):
     """A transition as it is on record."""
 
     transition_id: bytes
     kind: str
     zone_id: int | None
     zone_version: int | None
-    evidence: Evidence
+    evidence: TransitionEvidence
 
 
-class Nearest(NamedTuple):
+class NearestZone(NamedTuple):
     """The zone that a guard should be in and is nearest to."""
 
     zone_id: int
@@ -79,10 +79,10 @@ class Nearest(NamedTuple):
     distance_m: float
 
 
-FindsNearest = Callable[[float, float, datetime], Nearest | None]
+FindsNearest = Callable[[float, float, datetime], NearestZone | None]
 
 
-class Timed(Protocol):
+class HasTimes(Protocol):
     """Times of a fix, or of a guard's last position: by the device's clock and by the server's."""
 
     @property
@@ -91,14 +91,16 @@ class Timed(Protocol):
     def received_at(self) -> datetime: ...
 
 
-class Reporter:
+class ConditionReporter:
     """Reporter of one guard's conditions. It adds them to the effects of a batch.
 
     `nearest` finds the zone that the guard should be in, from (lat, lon, time). Evidence names a
     zone only when its edge was near.
     """
 
-    def __init__(self, who: Who, told: Told, nearest: FindsNearest, effects: Effects) -> None:
+    def __init__(
+        self, who: GuardIdentity, told: ReportedConditions, nearest: FindsNearest, effects: Effects
+    ) -> None:
         self.who = who
         self.told = told
         self.effects = effects
@@ -107,7 +109,7 @@ class Reporter:
 
     def after(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[EvaluatedFix],
         belief: Belief,
         *,
         repeat_interval_s: float,
@@ -139,7 +141,7 @@ class Reporter:
         for zone_id in sorted(speeding - self.told.speeding):
             found = _last(steps, "speeding_began", zone_id)
             if found is not None and self.is_prompt(found[0]):
-                self._speeds(_place(found[0].fix), standing_of(found[1]), zone_id)
+                self._speeds(_place(found[0].fix), standing_transition_of(found[1]), zone_id)
         for zone_id in sorted(self.told.speeding - speeding):
             if (found := _last(steps, "speeding_ended", zone_id)) is not None:
                 self._clear_speeding(_place(found[0].fix), zone_id)
@@ -147,8 +149,8 @@ class Reporter:
     def settled(
         self,
         belief: Belief,
-        place: Place,
-        standing: Sequence[Standing],
+        place: ConditionPlace,
+        standing: Sequence[StandingTransition],
         *,
         prompt: bool,
         on_shift: bool = True,
@@ -184,7 +186,7 @@ class Reporter:
         for zone_id in sorted(self.told.speeding - speeding):
             self._clear_speeding(place, zone_id)
 
-    def shift_over(self, place: Place) -> None:
+    def shift_over(self, place: ConditionPlace) -> None:
         """End all conditions that were reported, wherever the guard is.
 
         Zones are not watched off shift.
@@ -194,11 +196,11 @@ class Reporter:
         for zone_id in sorted(self.told.speeding):
             self._clear_speeding(place, zone_id, SHIFT_OVER)
 
-    def is_prompt(self, step: Step) -> bool:
+    def is_prompt(self, step: EvaluatedFix) -> bool:
         """Return True when a fix says something about now. `after` has to be called first."""
         return self.who.replayed or (is_prompt(step.fix) and step.fix.key not in self._buffered)
 
-    def _violating(self, steps: Sequence[Step], belief: Belief, interval: timedelta) -> None:
+    def _violating(self, steps: Sequence[EvaluatedFix], belief: Belief, interval: timedelta) -> None:
         """Report a violation when it begins, and again after each `interval` of device time.
 
         A beginning that came too late is reported as of the newest fix, if that fix is prompt and
@@ -213,7 +215,7 @@ class Reporter:
                 step = next(step for step in reversed(steps) if step.implausible is None)
                 if not self.is_prompt(step) or returning(belief):
                     return
-            self._begin_violation(_place(step.fix), standing_of(transition))
+            self._begin_violation(_place(step.fix), standing_transition_of(transition))
             steps = steps[steps.index(step) + 1 :]
         for step in steps:
             at = step.fix.recorded_at
@@ -222,7 +224,7 @@ class Reporter:
                 self.told = self.told._replace(repeat_at=at)
                 self.effects.met.append(self._still_violating(_place(step.fix)))
 
-    def _still_violating(self, place: Place) -> Condition:
+    def _still_violating(self, place: ConditionPlace) -> Condition:
         """Return the condition of a repeat. It says where the guard is now.
 
         Its words become the headline of the alert.
@@ -233,7 +235,7 @@ class Reporter:
         words = f"is still outside {nearest.name} by {nearest.distance_m:.0f} m"
         return self._violation(place, words, detail_of(None, nearest))
 
-    def _begin_violation(self, place: Place, standing: Standing | None) -> None:
+    def _begin_violation(self, place: ConditionPlace, standing: StandingTransition | None) -> None:
         self.told = self.told._replace(violation=True, repeat_at=place.at)
         self.effects.violations_begun += not self.who.replayed
         nearest = None
@@ -243,26 +245,30 @@ class Reporter:
             self._violation(place, headline(standing, nearest), detail_of(standing, nearest))
         )
 
-    def _clear_violation(self, place: Place, words: str = "is inside the required zones again") -> None:
+    def _clear_violation(
+        self, place: ConditionPlace, words: str = "is inside the required zones again"
+    ) -> None:
         self.told = self.told._replace(violation=False, repeat_at=None)
         self.effects.cleared.append(self._violation(place, words, {}))
 
-    def _speeds(self, place: Place, standing: Standing | None, zone_id: int) -> None:
+    def _speeds(self, place: ConditionPlace, standing: StandingTransition | None, zone_id: int) -> None:
         self.told = self.told._replace(speeding=self.told.speeding | {zone_id})
         key = speeding_key(self.who.guard_id, zone_id)
         self.effects.met.append(self._condition(place, key, headline(standing), detail_of(standing)))
 
     def _clear_speeding(
-        self, place: Place, zone_id: int, words: str = "keeps the speed limit, or has left the zone"
+        self, place: ConditionPlace, zone_id: int, words: str = "keeps the speed limit, or has left the zone"
     ) -> None:
         self.told = self.told._replace(speeding=self.told.speeding - {zone_id})
         key = speeding_key(self.who.guard_id, zone_id)
         self.effects.cleared.append(self._condition(place, key, words, {}))
 
-    def _violation(self, place: Place, words: str, detail: dict[str, Any]) -> Condition:
+    def _violation(self, place: ConditionPlace, words: str, detail: dict[str, Any]) -> Condition:
         return self._condition(place, violation_key(self.who.guard_id), words, detail)
 
-    def _condition(self, place: Place, dedup_key: str, words: str, detail: dict[str, Any]) -> Condition:
+    def _condition(
+        self, place: ConditionPlace, dedup_key: str, words: str, detail: dict[str, Any]
+    ) -> Condition:
         return Condition(
             tenant_id=self.who.tenant_id,
             source_id=self.who.guard_id,
@@ -280,7 +286,7 @@ class Reporter:
         )
 
 
-def is_prompt(fix: Timed) -> bool:
+def is_prompt(fix: HasTimes) -> bool:
     return (fix.received_at - fix.recorded_at).total_seconds() <= PROMPT_S
 
 
@@ -292,12 +298,12 @@ def returning(belief: Belief) -> bool:
     return bool(reasons) and None not in reasons
 
 
-def all_told(told: Told, belief: Belief) -> bool:
+def all_reported(told: ReportedConditions, belief: Belief) -> bool:
     """Return True when nothing is left for the timer to report."""
     return told.violation == belief.violation and told.speeding == speeding_of(belief)
 
 
-def ends_told(told: Told, belief: Belief) -> bool:
+def all_ends_reported(told: ReportedConditions, belief: Belief) -> bool:
     """Return True when no condition that was reported is over."""
     return (belief.violation or not told.violation) and told.speeding <= speeding_of(belief)
 
@@ -315,7 +321,7 @@ def speeding_key(guard_id: str, zone_id: int) -> str:
     return f"{AlertType.GEOFENCE_VIOLATION}:{guard_id}:speed:{zone_id}"
 
 
-def headline(standing: Standing | None, nearest: Nearest | None = None) -> str:
+def headline(standing: StandingTransition | None, nearest: NearestZone | None = None) -> str:
     """Return the headline of a condition, in words that follow the guard's name."""
     if standing is not None and standing.kind == "speeding_began":
         return _speeding(standing.evidence)
@@ -326,13 +332,13 @@ def headline(standing: Standing | None, nearest: Nearest | None = None) -> str:
     return f"is outside {nearest.name} by {max(nearest.distance_m, 0.0):.0f} m"
 
 
-def _speeding(evidence: Evidence) -> str:
+def _speeding(evidence: TransitionEvidence) -> str:
     speed_mps, limit_mps = evidence.fixes[-1].speed_mps, evidence.speed_limit_mps
     drives = "exceeds the speed limit" if speed_mps is None else f"drives {speed_mps:.1f} m/s"
     return f"{drives} in {evidence.zone_name}" + ("" if limit_mps is None else f" (limit {limit_mps:g})")
 
 
-def detail_of(standing: Standing | None, nearest: Nearest | None = None) -> dict[str, Any]:
+def detail_of(standing: StandingTransition | None, nearest: NearestZone | None = None) -> dict[str, Any]:
     """Return the detail of a condition: the facts of its headline, for machines."""
     detail: dict[str, Any] = {}
     if standing is not None:
@@ -356,8 +362,8 @@ def detail_of(standing: Standing | None, nearest: Nearest | None = None) -> dict
     return detail
 
 
-def standing_of(transition: Transition) -> Standing:
-    return Standing(
+def standing_transition_of(transition: ZoneTransition) -> StandingTransition:
+    return StandingTransition(
         transition.id, transition.kind, transition.zone_id, transition.zone_version, transition.evidence
     )
 
@@ -368,7 +374,7 @@ def transition_name(identity: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def moves_of(who: Who, steps: Iterable[Step]) -> dict[str, list[ZoneMove]]:
+def moves_of(who: GuardIdentity, steps: Iterable[EvaluatedFix]) -> dict[str, list[ZoneMove]]:
     """Return the entries and exits, by the name of their event."""
     moves: dict[str, list[ZoneMove]] = {}
     for step in steps:
@@ -378,7 +384,7 @@ def moves_of(who: Who, steps: Iterable[Step]) -> dict[str, list[ZoneMove]]:
     return moves
 
 
-def _move(who: Who, step: Step, transition: Transition) -> ZoneMove:
+def _move(who: GuardIdentity, step: EvaluatedFix, transition: ZoneTransition) -> ZoneMove:
     assert transition.zone_id is not None, "a guard enters a zone"
     return ZoneMove(
         who.tenant_id,
@@ -395,7 +401,9 @@ def _move(who: Who, step: Step, transition: Transition) -> ZoneMove:
     )
 
 
-def _last(steps: Sequence[Step], kind: str, zone_id: int | None = None) -> tuple[Step, Transition] | None:
+def _last(
+    steps: Sequence[EvaluatedFix], kind: str, zone_id: int | None = None
+) -> tuple[EvaluatedFix, ZoneTransition] | None:
     for step in reversed(steps):
         for transition in step.transitions:
             if transition.kind == kind and (zone_id is None or transition.zone_id == zone_id):
@@ -403,5 +411,5 @@ def _last(steps: Sequence[Step], kind: str, zone_id: int | None = None) -> tuple
     return None
 
 
-def _place(fix: TrackFix) -> Place:
-    return Place(fix.recorded_at, fix.key, fix.lat, fix.lon, fix.accuracy)
+def _place(fix: TrackFix) -> ConditionPlace:
+    return ConditionPlace(fix.recorded_at, fix.key, fix.lat, fix.lon, fix.accuracy)

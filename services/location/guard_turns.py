@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Turn:
+class GuardTurn:
     """A place in the queue. The owner calls `end` when it has passed or gives up."""
 
-    def __init__(self, waiting: deque[Turn], changed: threading.Condition) -> None:
+    def __init__(self, waiting: deque[GuardTurn], changed: threading.Condition) -> None:
         self._waiting = waiting
         self._changed = changed
 
@@ -31,17 +31,17 @@ class Turn:
                 self._changed.notify_all()
 
 
-class Turnstile:
+class GuardTurns:
     """Queue of turns for the workers of one process."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Turn] = deque()
+        self._waiting: deque[GuardTurn] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
-    def turn(self) -> Iterator[Turn]:
+    def turn(self) -> Iterator[GuardTurn]:
         """Take a place behind those in the queue. It ends with the block at the latest."""
-        mine = Turn(self._waiting, self._changed)
+        mine = GuardTurn(self._waiting, self._changed)
         with self._changed:
             self._waiting.append(mine)
         try:

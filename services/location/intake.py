@@ -12,30 +12,30 @@ from services.contracts.errors import InvalidMessage
 from services.contracts.events import Receipt
 from services.contracts.families import Fix, FixBatch, Origin
 from services.ingestion import admission, bulk_insert
-from services.ingestion.clock_offset import Clock
+from services.ingestion.clock_offset import SourceClock
 from services.ingestion.effects import Effects
-from services.ingestion.source_registry import Registry, Source
+from services.ingestion.source_registry import Source, SourceRegistry
 from services.location import offline
-from services.location.guard_turns import Turn, Turnstile
+from services.location.guard_turns import GuardTurn, GuardTurns
 from services.location.guards import shifts
 from services.location.guards.battery import BatteryRule
-from services.location.guards.device_clocks import correct, is_near, known_time, needs_no_look
-from services.location.judging import NO_STATE, Judging
+from services.location.guards.device_clocks import correct, is_near, known_time, needs_no_correction
+from services.location.judging import NO_STATE, BatchJudge
 from services.location.store import Admitted, GuardState, LocationStore
-from services.location.zone_cache import TenantJudge, Unjudged, ZoneBook
+from services.location.zone_cache import TenantJudge, Unjudged, ZoneCache
 from services.platform import config
 
 HELD_EVENT = "guard_fixes_held"
 """Event that brings back, together, the fixes of a guard whose track takes long to repair."""
 
 
-class Intake:
+class FixIntake:
     def __init__(
         self,
         store: LocationStore,
-        registry: Registry,
-        zones: ZoneBook,
-        settings: config.Location,
+        registry: SourceRegistry,
+        zones: ZoneCache,
+        settings: config.LocationSettings,
         *,
         shift_tolerance_s: float = shifts.TOLERANCE_S,
         battery_rule: BatteryRule | None = None,
@@ -45,13 +45,13 @@ class Intake:
         self._zones = zones
         self._settings = settings
         self._shift_tolerance_s = shift_tolerance_s
-        self._judging = Judging(
+        self._judging = BatchJudge(
             store, settings, shift_tolerance_s=shift_tolerance_s, battery_rule=battery_rule
         )
         # Batches lock in the order in which they came. When a batch overtakes another with the same
         # guards, the other's fixes are late, and late fixes cost many times as much. Nothing is
         # known of batches of other processes: there repair helps.
-        self._turnstile = Turnstile()
+        self._turnstile = GuardTurns()
 
     def store(self, fixes: Sequence[Fix], *, now: datetime, hold: bool = False) -> Effects:
         """Commit a batch with its events in the outbox. A batch that comes twice is stored once.
@@ -70,7 +70,7 @@ class Intake:
         with self._turnstile.turn() as turn:
             return self._store_in_turn(fixes, turn, now=now, hold=hold)
 
-    def _store_in_turn(self, fixes: Sequence[Fix], turn: Turn, *, now: datetime, hold: bool) -> Effects:
+    def _store_in_turn(self, fixes: Sequence[Fix], turn: GuardTurn, *, now: datetime, hold: bool) -> Effects:
         effects = Effects()
         if hold and self._judging.share:
             fixes, held = self._parted(fixes)
@@ -123,7 +123,7 @@ class Intake:
         return shifts.on_shift(at, source.shifts, tolerance_s=self._shift_tolerance_s)
 
     def _store_judged(
-        self, admitted: Sequence[Admitted], effects: Effects, turn: Turn, now: datetime
+        self, admitted: Sequence[Admitted], effects: Effects, turn: GuardTurn, now: datetime
     ) -> None:
         """Store all fixes that can be judged.
 
@@ -143,7 +143,7 @@ class Intake:
         self,
         admitted: Sequence[Admitted],
         judges: Mapping[int, TenantJudge],
-        turn: Turn,
+        turn: GuardTurn,
         now: datetime,
     ) -> Effects:
         guard_ids = {source.source_id for _, source in admitted}
@@ -183,8 +183,8 @@ class Intake:
             return effects
 
         effects.add(self._judging.judge(connection, new, states, judges, clocks=clocks, now=now))
-        offline.hear(connection, effects, known=states)
-        self._store.owed.owe(connection, effects)
+        offline.add_offline_ends(connection, effects, known=states)
+        self._store.owed.store_events(connection, effects)
         return effects
 
     def _forget(
@@ -192,7 +192,7 @@ class Intake:
         connection: Connection,
         savepoint: NestedTransaction | None,
         kept: Sequence[Admitted],
-        clocks: Mapping[str, Clock],
+        clocks: Mapping[str, SourceClock],
     ) -> None:
         """Keep nothing of the fixes off shift, and store the identities of `kept` again.
 
@@ -211,7 +211,7 @@ class Intake:
         admitted: Sequence[Admitted],
         new: Sequence[Admitted],
         states: Mapping[str, GuardState],
-        clocks: Mapping[str, Clock],
+        clocks: Mapping[str, SourceClock],
     ) -> set[bytes]:
         """Return the keys of fixes that must not be kept.
 
@@ -264,7 +264,7 @@ def _new(connection: Connection, admitted: Sequence[Admitted]) -> list[Admitted]
 
 def corrected(
     new: Sequence[Admitted], states: Mapping[str, GuardState]
-) -> tuple[list[Admitted], dict[str, Clock]]:
+) -> tuple[list[Admitted], dict[str, SourceClock]]:
     """Give new fixes the times that their guards' clocks should have shown.
 
     Returns:
@@ -275,7 +275,7 @@ def corrected(
     places: dict[str, list[int]] = {}
     for fix, source in new:
         guard_id = source.source_id
-        if not needs_no_look(fix.origin, states.get(guard_id, NO_STATE).clock):
+        if not needs_no_correction(fix.origin, states.get(guard_id, NO_STATE).clock):
             places[guard_id] = []
     if not places:
         return found, {}

@@ -14,33 +14,33 @@ from sqlalchemy import Connection
 from services.contracts.families import Fix
 from services.geofencing.rule.fixes import track_fix_of
 from services.geofencing.rule.late_fixes import CHECKPOINT_FIXES, Checkpoint, Position, period_of, position_of
-from services.geofencing.rule.repair_budget import DEAR_STRETCHES, Density, RepairShare
-from services.geofencing.rule.track import Belief, Guarded, Step, TrackFix
-from services.ingestion.clock_offset import Clock
+from services.geofencing.rule.repair_budget import DEAR_STRETCHES, CheckpointCounter, RepairShare
+from services.geofencing.rule.track import Belief, EvaluatedFix, TrackFix, ZoneSubject
+from services.ingestion.clock_offset import SourceClock
 from services.ingestion.effects import Effects
 from services.ingestion.source_registry import Source
 from services.location.conditions import (
-    Reporter,
-    Who,
-    all_told,
-    ends_told,
+    ConditionReporter,
+    GuardIdentity,
+    all_ends_reported,
+    all_reported,
     moves_of,
     speeding_of,
 )
 from services.location.guards import battery, two_devices
 from services.location.guards.device_clocks import is_late_by_us
 from services.location.guards.shifts import TOLERANCE_S
-from services.location.late_fix_store import LateTrack, TrackRecord, Work
+from services.location.late_fix_store import LateFixes, LateFixStore, TrackRepair
 from services.location.store import Admitted, GuardOutcome, GuardState, LocationStore
 from services.location.tracks.latest_positions import position_of as shown_at
 from services.location.zone_cache import TenantJudge
 from services.platform import config, metrics
 
 NO_STATE = GuardState()
-NO_CLOCKS: Mapping[str, Clock] = {}
+NO_CLOCKS: Mapping[str, SourceClock] = {}
 
 
-class Piece(NamedTuple):
+class GuardFixes(NamedTuple):
     """New fixes of one guard in a batch.
 
     `late` come before the newest fix that was judged already. `on_time` go on from it.
@@ -52,24 +52,24 @@ class Piece(NamedTuple):
     on_time: list[TrackFix]
 
 
-class Judged(NamedTuple):
+class JudgedGuardFixes(NamedTuple):
     """Result of a piece: the steps of its late fixes (`late`) and of the others (`steps`).
 
     `before` is what is believed before `steps`, `belief` what is believed after them.
     """
 
-    piece: Piece
+    piece: GuardFixes
     before: Belief | None
-    late: Sequence[Step]
-    steps: Sequence[Step]
+    late: Sequence[EvaluatedFix]
+    steps: Sequence[EvaluatedFix]
     belief: Belief
 
 
-class Judging:
+class BatchJudge:
     def __init__(
         self,
         store: LocationStore,
-        settings: config.Location,
+        settings: config.LocationSettings,
         *,
         shift_tolerance_s: float = TOLERANCE_S,
         battery_rule: battery.BatteryRule | None = None,
@@ -78,8 +78,8 @@ class Judging:
         self._store = store
         self._settings = settings
         self._shift_tolerance_s = shift_tolerance_s
-        self._record = TrackRecord(store)
-        self._density = Density(most=CHECKPOINT_FIXES)
+        self._record = LateFixStore(store)
+        self._density = CheckpointCounter(most=CHECKPOINT_FIXES)
         self.share = RepairShare()
 
     def judge(
@@ -89,7 +89,7 @@ class Judging:
         states: Mapping[str, GuardState],
         judges: Mapping[int, TenantJudge],
         *,
-        clocks: Mapping[str, Clock] = NO_CLOCKS,
+        clocks: Mapping[str, SourceClock] = NO_CLOCKS,
         now: datetime,
     ) -> Effects:
         """Judge fixes that were never stored before, and store them.
@@ -127,7 +127,7 @@ class Judging:
 
     def _pieces(
         self, connection: Connection, new: Sequence[Admitted], states: Mapping[str, GuardState]
-    ) -> list[Piece]:
+    ) -> list[GuardFixes]:
         """Group fixes by guard, each guard's fixes in the order of its track.
 
         Guards are in the order in which their rows are locked.
@@ -149,17 +149,17 @@ class Judging:
             state = states.get(guard_id, NO_STATE)
             frontier = state.frontier or ends.get(guard_id)
             late = [fix for fix in fixes if _before(fix, frontier)]
-            pieces.append(Piece(sources[guard_id], state, late, fixes[len(late) :]))
+            pieces.append(GuardFixes(sources[guard_id], state, late, fixes[len(late) :]))
         return pieces
 
     def _judge_late(
         self,
         connection: Connection,
-        pieces: Sequence[Piece],
+        pieces: Sequence[GuardFixes],
         judges: Mapping[int, TenantJudge],
         new: set[bytes],
         now: datetime,
-    ) -> dict[str, tuple[Sequence[Step], Belief | None]]:
+    ) -> dict[str, tuple[Sequence[EvaluatedFix], Belief | None]]:
         """Mend the tracks on record before the frontiers.
 
         Returns:
@@ -167,7 +167,7 @@ class Judging:
             is None when it has not changed.
         """
         tracks = [
-            LateTrack(piece.source, judges[piece.source.tenant_id], piece.late)
+            LateFixes(piece.source, judges[piece.source.tenant_id], piece.late)
             for piece in pieces
             if piece.late
         ]
@@ -181,18 +181,18 @@ class Judging:
             )
         )
         work = self._record.begin(connection, tracks)
-        mended: dict[str, tuple[Sequence[Step], Belief | None]] = {}
+        mended: dict[str, tuple[Sequence[EvaluatedFix], Belief | None]] = {}
         with self._charged(work):
             self._record.judge_again(connection, work)
             for item in work:
-                self._record.mend(connection, item.source, item.mending, new=new, now=now)
+                self._record.repair(connection, item.source, item.mending, new=new, now=now)
                 steps = [step for step in item.mending.changes.steps if step.fix.key in new]
                 mended[item.source.source_id] = (steps, item.mending.belief)
         metrics.track_repaired.inc(len(tracks))
         return mended
 
     @contextmanager
-    def _charged(self, work: Sequence[Work]) -> Iterator[None]:
+    def _charged(self, work: Sequence[TrackRepair]) -> Iterator[None]:
         """Charge each guard with its part of the time that repairs take."""
         stretches = {item.source.source_id: item.mending.stretches for item in work}
         began_s = time.monotonic()
@@ -209,10 +209,10 @@ class Judging:
 
     def _judge_on_time(
         self,
-        pieces: Sequence[Piece],
-        mended: Mapping[str, tuple[Sequence[Step], Belief | None]],
+        pieces: Sequence[GuardFixes],
+        mended: Mapping[str, tuple[Sequence[EvaluatedFix], Belief | None]],
         judges: Mapping[int, TenantJudge],
-    ) -> list[Judged]:
+    ) -> list[JudgedGuardFixes]:
         """Judge the fixes on time. All guards of a tenant need one look into the index."""
         judged = []
         for tenant_id in sorted({piece.source.tenant_id for piece in pieces}):
@@ -226,14 +226,16 @@ class Judging:
                 ]
             )
             judged += [
-                Judged(piece, held, steps_late, steps, belief)
+                JudgedGuardFixes(piece, held, steps_late, steps, belief)
                 for piece, held, (steps_late, _), (belief, steps) in zip(
                     mine, before, late, found, strict=True
                 )
             ]
         return judged
 
-    def _write(self, connection: Connection, new: Sequence[Admitted], judged: Sequence[Judged]) -> None:
+    def _write(
+        self, connection: Connection, new: Sequence[Admitted], judged: Sequence[JudgedGuardFixes]
+    ) -> None:
         """Write the fixes with their verdicts, and what follows from them.
 
         The changes that late fixes made are written already.
@@ -249,7 +251,7 @@ class Judging:
             connection, [(source, checkpoint) for source, checkpoint in due if checkpoint is not None]
         )
 
-    def _checkpoint(self, judged: Judged) -> Checkpoint | None:
+    def _checkpoint(self, judged: JudgedGuardFixes) -> Checkpoint | None:
         """Return the checkpoint that is due, or None.
 
         One is due after a guard's first fixes. Later ones are due before the first fix of each
@@ -268,12 +270,12 @@ class Judging:
 
     def _conclude(
         self,
-        judged: Judged,
+        judged: JudgedGuardFixes,
         judge: TenantJudge,
         facts: Mapping[bytes, Fix],
         effects: Effects,
         off_shift: Collection[str],
-        clocks: Mapping[str, Clock],
+        clocks: Mapping[str, SourceClock],
         now: datetime,
     ) -> GuardOutcome:
         """Add what follows from a guard's fixes to `effects`.
@@ -286,8 +288,8 @@ class Judging:
         fixes = [facts[step.fix.key] for step in steps]
         buffered = {fix.origin.key for fix in fixes if fix.origin.buffered}
         clock = clocks.get(source.source_id, state.clock)
-        who = Who(source.tenant_id, source.source_id, source.site_id, source.replayed)
-        mine = Reporter(who, state.told, partial(judge.nearest_required, guarded(source)), effects)
+        who = GuardIdentity(source.tenant_id, source.source_id, source.site_id, source.replayed)
+        mine = ConditionReporter(who, state.told, partial(judge.nearest_required, guarded(source)), effects)
         mine.after(
             steps,
             belief,
@@ -297,12 +299,12 @@ class Judging:
         )
         effects.add_moves(moves_of(who, steps))
         settles_at = None
-        if not all_told(mine.told, belief):
+        if not all_reported(mine.told, belief):
             begins = on_shift and not (steps and steps[-1].fix.key in buffered)
             if begins and clock.offset_s is not None and clock.offset_s != state.clock.offset_s:
                 # By the clock as it is measured now, the earlier fixes were no later than this one.
                 settles_at = now
-            elif begins or not ends_told(mine.told, belief):
+            elif begins or not all_ends_reported(mine.told, belief):
                 settles_at = state.settles_at or now + timedelta(seconds=self._settings.settle_s)
         low, jumping = state.battery_low, state.jumping
         if steps and mine.is_prompt(steps[-1]):
@@ -328,7 +330,7 @@ class Judging:
             source, belief, mine.told, settles_at, last.fix, clock, low, jumping, fact.heading
         )
 
-    def _battery_low(self, piece: Piece, prompt: Sequence[Fix], effects: Effects) -> bool:
+    def _battery_low(self, piece: GuardFixes, prompt: Sequence[Fix], effects: Effects) -> bool:
         """Return True when the battery of the guard's phone is low.
 
         The condition that this begins or ends is added to `effects`.
@@ -347,7 +349,9 @@ class Judging:
             (effects.met if low else effects.cleared).append(condition)
         return low
 
-    def _off_shift(self, connection: Connection, judged: Sequence[Judged], now: datetime) -> set[str]:
+    def _off_shift(
+        self, connection: Connection, judged: Sequence[JudgedGuardFixes], now: datetime
+    ) -> set[str]:
         """Return the guards off shift, among those about whom there is something to report.
 
         For an ordinary batch there is no query.
@@ -360,8 +364,8 @@ class Judging:
         return self._store.off_shift(connection, asked, tolerance_s=self._shift_tolerance_s)
 
 
-def guarded(source: Source) -> Guarded:
-    return Guarded(source.source_id, source.groups)
+def guarded(source: Source) -> ZoneSubject:
+    return ZoneSubject(source.source_id, source.groups)
 
 
 def _by_track(item: Admitted) -> tuple[str, datetime, bytes]:
@@ -369,7 +373,7 @@ def _by_track(item: Admitted) -> tuple[str, datetime, bytes]:
     return item[1].source_id, origin.recorded_at, origin.key
 
 
-def _last_plausible(steps: Sequence[Step]) -> Step | None:
+def _last_plausible(steps: Sequence[EvaluatedFix]) -> EvaluatedFix | None:
     return next((step for step in reversed(steps) if step.implausible is None), None)
 
 

@@ -10,21 +10,21 @@ from sqlalchemy import Connection
 
 from services.geofencing.rule.late_fixes import (
     Checkpoint,
-    Implausible,
-    Mending,
+    FixOnRecord,
+    ImplausibleRecord,
+    LateFixRepair,
     Position,
-    Recorded,
-    RecordedTransition,
+    TransitionOnRecord,
     position_of,
 )
-from services.geofencing.rule.track import Guarded, Judge, Step, TrackFix
+from services.geofencing.rule.track import EvaluatedFix, Judge, TrackFix, ZoneSubject
 from services.ingestion import bulk_insert
 from services.ingestion.source_registry import Source
 from services.location import sql
 from services.location.store import LocationStore, belief_of, evidence_of
 
 
-class LateTrack(NamedTuple):
+class LateFixes(NamedTuple):
     """Fixes of one guard that came late, all before the newest that was judged."""
 
     source: Source
@@ -32,20 +32,20 @@ class LateTrack(NamedTuple):
     fixes: Sequence[TrackFix]
 
 
-class Work(NamedTuple):
+class TrackRepair(NamedTuple):
     """A track that is being repaired."""
 
     source: Source
-    mending: Mending
+    mending: LateFixRepair
     ahead: list[Checkpoint]
     """Checkpoints on record after the earliest late fix."""
 
 
-class TrackRecord:
+class LateFixStore:
     def __init__(self, store: LocationStore) -> None:
         self._store = store
 
-    def begin(self, connection: Connection, tracks: Sequence[LateTrack]) -> list[Work]:
+    def begin(self, connection: Connection, tracks: Sequence[LateFixes]) -> list[TrackRepair]:
         """Return the work for each track: it is judged again from a checkpoint on."""
         first = {track.source.source_id: min(map(position_of, track.fixes)) for track in tracks}
         kept = self._checkpoints(connection, first)
@@ -53,13 +53,13 @@ class TrackRecord:
         for source, judge, fixes in tracks:
             mine = kept.get(source.source_id, [])
             before = [checkpoint for checkpoint in mine if checkpoint.position < first[source.source_id]]
-            guard = Guarded(source.source_id, source.groups)
+            guard = ZoneSubject(source.source_id, source.groups)
             ahead = mine[len(before) :]
-            mending = Mending(judge, guard, before[-1] if before else None, fixes, ahead)
-            work.append(Work(source, mending, ahead))
+            mending = LateFixRepair(judge, guard, before[-1] if before else None, fixes, ahead)
+            work.append(TrackRepair(source, mending, ahead))
         return work
 
-    def judge_again(self, connection: Connection, work: Sequence[Work]) -> None:
+    def judge_again(self, connection: Connection, work: Sequence[TrackRepair]) -> None:
         """Judge recorded tracks again, piece by piece, until the rest needs no look.
 
         Each piece that is read is twice as long as the one before.
@@ -67,8 +67,14 @@ class TrackRecord:
         while work:
             work = self._go_on(connection, work)
 
-    def mend(
-        self, connection: Connection, source: Source, mending: Mending, *, new: set[bytes], now: datetime
+    def repair(
+        self,
+        connection: Connection,
+        source: Source,
+        mending: LateFixRepair,
+        *,
+        new: set[bytes],
+        now: datetime,
     ) -> None:
         """Write what has changed. Fixes whose keys are `new` are not on record yet."""
         changes = mending.changes
@@ -87,9 +93,9 @@ class TrackRecord:
             connection.execute(sql.SUPERSEDE, values)
         self._store.put_checkpoints(connection, [(source, checkpoint) for checkpoint in changes.checkpoints])
 
-    def _go_on(self, connection: Connection, work: Sequence[Work]) -> list[Work]:
+    def _go_on(self, connection: Connection, work: Sequence[TrackRepair]) -> list[TrackRepair]:
         """Judge a further piece of each track. Return the tracks that have to go on."""
-        until = {item.source.source_id: item.mending.look_until() for item in work}
+        until = {item.source.source_id: item.mending.read_until() for item in work}
         pieces = bulk_insert.arrays(sql.PIECES, _pieces(work, until))
         recorded = self._recorded(connection, pieces)
         transitions = self._transitions(connection, pieces)
@@ -116,20 +122,20 @@ class TrackRecord:
             found.setdefault(row.guard_id, []).append(Checkpoint(position, belief_of(row.belief)))
         return found
 
-    def _recorded(self, connection: Connection, pieces: dict[str, str]) -> dict[str, list[Recorded]]:
-        found: dict[str, list[Recorded]] = {}
+    def _recorded(self, connection: Connection, pieces: dict[str, str]) -> dict[str, list[FixOnRecord]]:
+        found: dict[str, list[FixOnRecord]] = {}
         for row in connection.execute(sql.RECORDED, pieces):
             found.setdefault(row.guard_id, []).append(_recorded(row))
         return found
 
     def _transitions(
         self, connection: Connection, pieces: dict[str, str]
-    ) -> dict[str, list[RecordedTransition]]:
-        found: dict[str, list[RecordedTransition]] = {}
+    ) -> dict[str, list[TransitionOnRecord]]:
+        found: dict[str, list[TransitionOnRecord]] = {}
         for row in connection.execute(sql.RECORDED_TRANSITIONS, pieces):
             position = (row.confirmed_at, bulk_insert.bytes_of(row.confirmed_key))
             found.setdefault(row.guard_id, []).append(
-                RecordedTransition(
+                TransitionOnRecord(
                     bulk_insert.bytes_of(row.transition_id),
                     row.superseded,
                     position,
@@ -139,7 +145,7 @@ class TrackRecord:
             )
         return found
 
-    def _mend_fixes(self, connection: Connection, source: Source, steps: Sequence[Step]) -> None:
+    def _mend_fixes(self, connection: Connection, source: Source, steps: Sequence[EvaluatedFix]) -> None:
         if not steps:
             return
         values: dict[str, list[Any]] = {
@@ -153,7 +159,7 @@ class TrackRecord:
         connection.execute(sql.MEND_FIXES, bulk_insert.arrays(sql.COLUMNS | {"guard_id": "text"}, values))
 
 
-def _pieces(work: Sequence[Work], until: dict[str, Position]) -> dict[str, list[Any]]:
+def _pieces(work: Sequence[TrackRepair], until: dict[str, Position]) -> dict[str, list[Any]]:
     after = [item.mending.after for item in work]
     to = [until[item.source.source_id] for item in work]
     return {
@@ -166,7 +172,7 @@ def _pieces(work: Sequence[Work], until: dict[str, Position]) -> dict[str, list[
     }
 
 
-def _recorded(row: Any) -> Recorded:
+def _recorded(row: Any) -> FixOnRecord:
     fix = TrackFix(
         bulk_insert.bytes_of(row.message_key),
         row.recorded_at,
@@ -177,5 +183,5 @@ def _recorded(row: Any) -> Recorded:
         row.speed,
         row.mock,
     )
-    implausible = None if row.reason is None else Implausible(row.reason, row.detail)
-    return Recorded(fix, (row.in_geofence, row.geofence_violation), implausible)
+    implausible = None if row.reason is None else ImplausibleRecord(row.reason, row.detail)
+    return FixOnRecord(fix, (row.in_geofence, row.geofence_violation), implausible)

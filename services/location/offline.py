@@ -22,9 +22,9 @@ from services.contracts.events import AlertType, Condition
 from services.contracts.source_status import SourceStatus, State, in_words
 from services.ingestion import bulk_insert
 from services.ingestion.effects import Effects
-from services.ingestion.liveness import Listening
+from services.ingestion.liveness import ReceptionMarks
 from services.location.store import LocationStore
-from services.platform.prepared_statements import Prepared
+from services.platform.prepared_statements import PreparedStatement
 
 AT_ONCE = 500
 """Most guards in a transaction."""
@@ -70,7 +70,7 @@ BEGIN = text(
 )
 # An end is never before its beginning, no matter which transaction waited for a lock.
 ENDED_AT = "greatest(clock_timestamp(), q.told_at + interval '1 microsecond')"
-END = Prepared(
+END = PreparedStatement(
     f"""
     DELETE FROM guard_silence q USING guard g
     WHERE q.guard_id = ANY(CAST(:ids AS text[])) AND g.guard_id = q.guard_id
@@ -104,20 +104,20 @@ ENDS = {
 }
 
 
-class Ended(NamedTuple):
+class OfflineEnd(NamedTuple):
     """End of OFFLINE: the condition for the alerts service, the status for websocket sessions."""
 
     condition: Condition
     status: SourceStatus
 
 
-class SilenceWatch:
+class GuardOfflineWatch:
     """Watch for guards that are offline.
 
     Several processes may look. Each guard is reported by one of them, once.
     """
 
-    def __init__(self, store: LocationStore, listening: Listening, *, limit_s: float) -> None:
+    def __init__(self, store: LocationStore, listening: ReceptionMarks, *, limit_s: float) -> None:
         self._store = store
         self._listening = listening
         self._limit_s = limit_s
@@ -145,7 +145,7 @@ class SilenceWatch:
             effects.statuses = [(row.tenant_id, _status(row, "silent")) for row, _ in begun]
             effects.statuses += [(ended.condition.tenant_id, ended.status) for ended in over]
             effects.has_more = max(len(overdue), len(over)) == AT_ONCE
-            self._store.owed.owe(connection, effects)
+            self._store.owed.store_events(connection, effects)
             return effects
 
     def _overdue(self, connection: Connection) -> list[Row[Any]]:
@@ -170,7 +170,7 @@ class SilenceWatch:
         return [(mine[row.guard_id], row.told_at) for row in connection.execute(BEGIN, values)]
 
 
-def end(connection: Connection, guard_ids: Iterable[str]) -> list[Ended]:
+def end(connection: Connection, guard_ids: Iterable[str]) -> list[OfflineEnd]:
     """End OFFLINE of guards from whom a believable fix came that was not late.
 
     Call this in the transaction that stores the fixes, once it holds the guards' states.
@@ -181,7 +181,7 @@ def end(connection: Connection, guard_ids: Iterable[str]) -> list[Ended]:
     return [_ended(row) for row in END.run(connection, {"ids": bulk_insert.array("text", ids)})]
 
 
-def hear(connection: Connection, effects: Effects, *, known: Container[str]) -> None:
+def add_offline_ends(connection: Connection, effects: Effects, *, known: Container[str]) -> None:
     """Add to the effects of a batch the ends of OFFLINE that its fixes bring.
 
     Statuses of guards from whom the first fix ever came are added too.
@@ -242,7 +242,7 @@ def _message(row: Row[Any]) -> str:
     return f"{silent}; last position {row.lat:.5f}, {row.lon:.5f}{within}, {age} old"
 
 
-def _ended(row: Row[Any]) -> Ended:
+def _ended(row: Row[Any]) -> OfflineEnd:
     condition = Condition(
         tenant_id=row.tenant_id,
         source_id=row.guard_id,
@@ -254,7 +254,9 @@ def _ended(row: Row[Any]) -> Ended:
         site_id=row.site_id,
     )
     state: State = "online" if row.why == "spoke" else row.why
-    return Ended(condition, SourceStatus(source_id=row.guard_id, kind="guard", state=state, since=row.at))
+    return OfflineEnd(
+        condition, SourceStatus(source_id=row.guard_id, kind="guard", state=state, since=row.at)
+    )
 
 
 def _status(row: Row[Any], state: State) -> SourceStatus:

@@ -9,22 +9,22 @@ import eventlet
 import structlog
 
 from services.contracts.families import Fix, FixBatch
-from services.contracts.source_status import Statuses
+from services.contracts.source_status import StatusPublisher
 from services.feed.stream import FeedWriter
 from services.ingestion import admission
-from services.ingestion.liveness import Listening
-from services.ingestion.source_registry import Registry
-from services.location.deferred_alerts import Settling
+from services.ingestion.liveness import ReceptionMarks
+from services.ingestion.source_registry import SourceRegistry
+from services.location.deferred_alerts import DeferredAlerts
 from services.location.guards.battery import battery_rule
-from services.location.intake import HELD_EVENT, Intake
+from services.location.intake import HELD_EVENT, FixIntake
 from services.location.live_positions.position_feed import PositionFeed
-from services.location.offline import ROUNDS, SilenceWatch
+from services.location.offline import ROUNDS, GuardOfflineWatch
 from services.location.store import LocationStore
-from services.location.tracks.dwell_report import ZoneDays
-from services.location.tracks.nearby import Whereabouts, busy_with
+from services.location.tracks.dwell_report import DwellReport
+from services.location.tracks.nearby import NearbyGuards, busy_with
 from services.location.tracks.queries import TrackQueries
-from services.location.what_if import Hindsight, ZoneTrial, the_last_week
-from services.location.zone_cache import ZoneBook
+from services.location.what_if import WhatIfResult, WhatIfTrials, the_last_week
+from services.location.zone_cache import ZoneCache
 from services.messaging import (
     NOTHING_DUE,
     Publisher,
@@ -63,15 +63,15 @@ ALERTS_A_PAGE = 1_000
 """Alerts on one page: as many as the alerts service lists at once."""
 
 
-class Parts:
+class LocationParts:
     """Objects that the service works with, made once per process."""
 
     def __init__(self, config: Config) -> None:
         database = Database(config, name="location")
         self.store = LocationStore(database)
-        registry = Registry.from_config(config)
-        self.zones = ZoneBook(database, registry, config.location)
-        self.intake = Intake(
+        registry = SourceRegistry.from_config(config)
+        self.zones = ZoneCache(database, registry, config.location)
+        self.intake = FixIntake(
             self.store,
             registry,
             self.zones,
@@ -79,24 +79,26 @@ class Parts:
             shift_tolerance_s=config.retention.shift_tolerance_s,
             battery_rule=battery_rule(config.rules),
         )
-        self.settling = Settling(self.store, self.zones, shift_tolerance_s=config.retention.shift_tolerance_s)
+        self.settling = DeferredAlerts(
+            self.store, self.zones, shift_tolerance_s=config.retention.shift_tolerance_s
+        )
         self.feed = FeedWriter.from_config(config)
         self.positions = PositionFeed(
             self.feed,
             shortest_s=config.feed.positions_shortest_interval_s,
             longest_s=config.feed.positions_interval_s,
         )
-        self.statuses = Statuses()
+        self.statuses = StatusPublisher()
         self.tracks = TrackQueries(database)
-        self.whereabouts = Whereabouts(database)
-        self.zone_days = ZoneDays(database)
-        self.hindsight = Hindsight(database, config.location)
+        self.whereabouts = NearbyGuards(database)
+        self.zone_days = DwellReport(database)
+        self.hindsight = WhatIfTrials(database, config.location)
         queues = shard_queue_names(
             "mqtt_gateway", "guard_gps_received", "location", "process_guard_gps", shards=config.amqp.shards
         )
         self.depth = QueueDepth(config.amqp, queues)
-        self.silence = SilenceWatch(
-            self.store, Listening("location", self.depth), limit_s=config.location.silence_limit_s
+        self.silence = GuardOfflineWatch(
+            self.store, ReceptionMarks("location", self.depth), limit_s=config.location.silence_limit_s
         )
 
     def close(self) -> None:
@@ -108,17 +110,17 @@ class LocationService:
     name = "location"
 
     events = Publisher(optional=("zone_entered", "zone_exited"))
-    parts = Resource(Parts)
+    parts = Resource(LocationParts)
     alerts = RpcProxy("alerts")
     directory = RpcProxy("directory")
 
-    list_positions = rpc_of("whereabouts", Whereabouts.positions)
-    guards_within = rpc_of("whereabouts", Whereabouts.within)
+    list_positions = rpc_of("whereabouts", NearbyGuards.positions)
+    guards_within = rpc_of("whereabouts", NearbyGuards.within)
     get_track = rpc_of("tracks", TrackQueries.track)
     list_transitions = rpc_of("tracks", TrackQueries.transitions)
     get_transition = rpc_of("tracks", TrackQueries.transition)
     list_implausible = rpc_of("tracks", TrackQueries.implausible)
-    time_in_zones = rpc_of("zone_days", ZoneDays.time_in_zones)
+    time_in_zones = rpc_of("zone_days", DwellReport.time_in_zones)
 
     @shard_handler("mqtt_gateway", "guard_gps_received", FixBatch)
     def process_guard_gps(self, events: list[FixBatch]) -> None:
@@ -162,7 +164,7 @@ class LocationService:
 
     @timer(1.0, rest_s=REST_S)
     def tell_owed(self) -> float | None:
-        return None if self.parts.store.owed.tell_overdue(self.events.publish_all) else NOTHING_DUE
+        return None if self.parts.store.owed.publish_overdue(self.events.publish_all) else NOTHING_DUE
 
     @timer(1.0, rest_s=REST_S)
     def tell_settled(self) -> float:
@@ -253,7 +255,7 @@ class LocationService:
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         guard_id: str | None = None,
-    ) -> ZoneTrial:
+    ) -> WhatIfResult:
         """Compare the zones of a GeoJSON or KML text with today's zones, on the tracks of a period.
 
         Without a period, the last seven days are judged. Nothing is changed and nobody is notified.

@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from services.contracts.families import GUARD
 from services.ingestion import bulk_insert
-from services.platform.prepared_statements import Prepared
+from services.platform.prepared_statements import PreparedStatement
 
 COLUMNS = GUARD.columns
 INSERT_FIXES = bulk_insert.insert_statement(
@@ -22,7 +22,7 @@ LOCK_NEWCOMERS = text(
     "SELECT pg_advisory_xact_lock(hashtextextended('vigil guard ' || id, 0))"
     " FROM unnest(CAST(:ids AS text[])) AS id"
 )
-LOCK_STATES = Prepared(
+LOCK_STATES = PreparedStatement(
     """
     SELECT guard_id, belief, judged_at, uuid_send(judged_key) AS judged_key, violation_told, repeat_told_at,
            speeding_told, settles_at, clock, battery_low, jumps, jumps_told, recorded_at,
@@ -73,7 +73,7 @@ def _assigned(names: dict[str, str]) -> str:
     return ", ".join(f"{name} = {_expression(name, 't.')}" for name in names if name != "guard_id")
 
 
-PUT_STATES = Prepared(
+PUT_STATES = PreparedStatement(
     f"""
     INSERT INTO guard_state ({", ".join([*STATE, *MARKER])}, location)
     SELECT {", ".join(map(_expression, [*STATE, *MARKER]))},
@@ -86,7 +86,7 @@ PUT_STATES = Prepared(
 )
 # Without a plausible fix in its order, the marker stays where it is. A guard who never had such a
 # fix has no row.
-KEEP_STATES = Prepared(
+KEEP_STATES = PreparedStatement(
     f"""
     UPDATE guard_state s SET {_assigned(STATE)}
     FROM {_unnested(STATE)} WHERE s.guard_id = t.guard_id
@@ -109,7 +109,7 @@ ON_SHIFT = """
 SHIFTS_KEPT = """
     EXISTS (SELECT FROM guard_shift k WHERE k.tenant_id = {tenant_id} AND k.guard_id = {guard_id})
 """
-OFF_SHIFT = Prepared(
+OFF_SHIFT = PreparedStatement(
     f"""
     SELECT w.guard_id
     FROM unnest(CAST(:guard_id AS text[]), CAST(:tenant_id AS int[]), CAST(:at AS timestamptz[]))

@@ -13,26 +13,26 @@ from sqlalchemy import Connection
 from services.contracts.events import RejectedMessage
 from services.contracts.families import GUARD, Fix, Origin
 from services.geofencing.rule.late_fixes import Checkpoint, Position
-from services.geofencing.rule.track import Belief, Step, TrackFix, Transition
-from services.geofencing.rule.transitions import Evidence
+from services.geofencing.rule.track import Belief, EvaluatedFix, TrackFix, ZoneTransition
+from services.geofencing.rule.transitions import TransitionEvidence
 from services.ingestion import bulk_insert
 from services.ingestion.admission import keep_rejected
-from services.ingestion.clock_offset import RIGHT, Clock
+from services.ingestion.clock_offset import RIGHT, SourceClock
 from services.ingestion.clock_offset import decode as decode_clock
 from services.ingestion.clock_offset import encode as encode_clock
 from services.ingestion.source_registry import Source
-from services.ingestion.transactional_outbox import OwedEvents
+from services.ingestion.transactional_outbox import TransactionalOutbox
 from services.location import sql
-from services.location.conditions import Told
+from services.location.conditions import ReportedConditions
 from services.location.guards.device_clocks import Heard
-from services.location.guards.two_devices import QUIET, Jumping
+from services.location.guards.two_devices import QUIET, RememberedJumps
 from services.platform.database import Database
 
 AS_JUDGED = ("accuracy", "speed")
 """Fields that are stored as the judge takes them."""
 AS_SENT = tuple(name for name in GUARD.fields if name not in AS_JUDGED)
 MAX_LISTED = 100_000
-NOTHING = Told()
+NOTHING = ReportedConditions()
 SPEED_DOUBTED = "speed_doubted"
 """Quality mark of a fix that is believed, while its claimed speed is not."""
 Admitted = tuple[Fix, Source]
@@ -49,12 +49,12 @@ class GuardState(NamedTuple):
 
     belief: Belief | None = None
     frontier: Position | None = None
-    told: Told = Told()
+    told: ReportedConditions = ReportedConditions()
     settles_at: datetime | None = None
-    clock: Clock = RIGHT
+    clock: SourceClock = RIGHT
     heard: Heard | None = None
     battery_low: bool = False
-    jumping: Jumping = QUIET
+    jumping: RememberedJumps = QUIET
 
 
 class GuardOutcome(NamedTuple):
@@ -66,19 +66,19 @@ class GuardOutcome(NamedTuple):
 
     source: Source
     belief: Belief
-    told: Told
+    told: ReportedConditions
     settles_at: datetime | None
     marker: TrackFix | None
-    clock: Clock = RIGHT
+    clock: SourceClock = RIGHT
     battery_low: bool = False
-    jumping: Jumping = QUIET
+    jumping: RememberedJumps = QUIET
     heading: float | None = None
 
 
 class LocationStore:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.owed = OwedEvents(database, "location")
+        self.owed = TransactionalOutbox(database, "location")
 
     def transaction(self) -> AbstractContextManager[Connection]:
         """Open one transaction of the pipeline, for messages of all tenants."""
@@ -131,7 +131,7 @@ class LocationStore:
         self,
         connection: Connection,
         new: Sequence[Admitted],
-        verdicts: Mapping[bytes, Step],
+        verdicts: Mapping[bytes, EvaluatedFix],
     ) -> None:
         """Store new fixes, each with its verdict, by key."""
         if not new:
@@ -161,7 +161,7 @@ class LocationStore:
             values = _states([outcome for outcome in outcomes if outcome.marker is None])
             sql.KEEP_STATES.run(connection, bulk_insert.arrays(sql.STATE, values))
 
-    def put_clocks(self, connection: Connection, clocks: Mapping[str, Clock]) -> None:
+    def put_clocks(self, connection: Connection, clocks: Mapping[str, SourceClock]) -> None:
         """Store what is known of guards' clocks.
 
         The guards have a state, and no new fix on record.
@@ -189,7 +189,7 @@ class LocationStore:
         connection.execute(sql.PUT_CHECKPOINTS, bulk_insert.arrays(sql.CHECKPOINTS, values))
 
     def put_transitions(
-        self, connection: Connection, found: Sequence[tuple[Source, Transition, bytes]], *, late: bool
+        self, connection: Connection, found: Sequence[tuple[Source, ZoneTransition, bytes]], *, late: bool
     ) -> None:
         """Store transitions, each with the key of its confirming fix."""
         if not found:
@@ -206,7 +206,7 @@ class LocationStore:
             values[column] = [getattr(transition, column) for _, transition, _ in found]
         connection.execute(sql.PUT_TRANSITIONS, bulk_insert.arrays(sql.TRANSITIONS, values))
 
-    def put_implausible(self, connection: Connection, found: Sequence[tuple[Source, Step]]) -> None:
+    def put_implausible(self, connection: Connection, found: Sequence[tuple[Source, EvaluatedFix]]) -> None:
         if not found:
             return
         values: dict[str, list[Any]] = {
@@ -228,17 +228,21 @@ def belief_of(stored: Any) -> Belief:
     return _belief_decoder.decode(bytes(stored))
 
 
-def told_of(row: Any) -> Told:
+def reported_conditions_of(row: Any) -> ReportedConditions:
     return _told(row.violation_told, row.repeat_told_at, row.speeding_told)
 
 
-def _told(violation: bool, repeat_at: datetime | None, speeding: Sequence[int]) -> Told:
+def _told(violation: bool, repeat_at: datetime | None, speeding: Sequence[int]) -> ReportedConditions:
     # For nearly all guards, nothing was reported.
-    return Told(violation, repeat_at, frozenset(speeding)) if violation or repeat_at or speeding else NOTHING
+    return (
+        ReportedConditions(violation, repeat_at, frozenset(speeding))
+        if violation or repeat_at or speeding
+        else NOTHING
+    )
 
 
-def evidence_of(document: Any) -> Evidence:
-    return msgspec.convert(document, Evidence)
+def evidence_of(document: Any) -> TransitionEvidence:
+    return msgspec.convert(document, TransitionEvidence)
 
 
 def _state_of(
@@ -265,11 +269,11 @@ def _state_of(
         RIGHT if clock is None else decode_clock(clock),
         (recorded_at, received_at),
         battery_low,
-        Jumping(jumps, jumps_told) if jumps or jumps_told else QUIET,
+        RememberedJumps(jumps, jumps_told) if jumps or jumps_told else QUIET,
     )
 
 
-def _stored_clock(clock: Clock) -> bytes:
+def _stored_clock(clock: SourceClock) -> bytes:
     """Return a clock as it is stored: empty when nothing speaks against it (null in the table)."""
     return encode_clock(clock) or b""
 

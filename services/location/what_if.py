@@ -12,9 +12,9 @@ from sqlalchemy import RowMapping, text
 
 from services.contracts.errors import NotFound, Refused
 from services.contracts.time_range import Period, as_period, as_time
-from services.geofencing.geometry import Zone, ZoneIndex
-from services.geofencing.rule.track import Guarded, Judge, TrackFix
-from services.geofencing.rule.what_if import GuardDifference, Trial, as_if_always, edited_zones
+from services.geofencing.geometry import Geofence, ZoneIndex
+from services.geofencing.rule.track import Judge, TrackFix, ZoneSubject
+from services.geofencing.rule.what_if import GuardChanges, GuardTrial, as_if_always, edited_zones
 from services.ingestion import bulk_insert
 from services.location.zone_cache import zone_of
 from services.platform import config
@@ -62,7 +62,7 @@ Said = Callable[[int, int], None]
 """Callback with the number of fixes that have been judged, and the number of all fixes."""
 
 
-class TriedZone(msgspec.Struct, frozen=True, kw_only=True):
+class EditedZone(msgspec.Struct, frozen=True, kw_only=True):
     """A zone of the edit. `outcome` is `new`, `changed` or `unchanged`."""
 
     name: str
@@ -70,7 +70,7 @@ class TriedZone(msgspec.Struct, frozen=True, kw_only=True):
     zone_id: int | None = None
 
 
-class ZoneTrial(msgspec.Struct, frozen=True, kw_only=True):
+class WhatIfResult(msgspec.Struct, frozen=True, kw_only=True):
     """Changes that the edit would have made.
 
     `guards` are those for whom something would have been different.
@@ -78,19 +78,19 @@ class ZoneTrial(msgspec.Struct, frozen=True, kw_only=True):
 
     since: datetime
     until: datetime
-    zones: list[TriedZone]
+    zones: list[EditedZone]
     fixes: int
     guards_judged: int
-    guards: list[GuardDifference]
+    guards: list[GuardChanges]
 
 
-class Hindsight:
+class WhatIfTrials:
     """Trials for one tenant at a time, in the role that sees only that tenant.
 
     Raises `Refused`, `NotFound`.
     """
 
-    def __init__(self, database: Database, settings: config.Location) -> None:
+    def __init__(self, database: Database, settings: config.LocationSettings) -> None:
         self._database = database
         self._settings = settings
 
@@ -104,7 +104,7 @@ class Hindsight:
         guard_id: str | None = None,
         max_fixes: int = MAX_FIXES,
         say: Said = lambda *_: None,
-    ) -> ZoneTrial:
+    ) -> WhatIfResult:
         """Judge the tracks of a period by today's zones and by the edited zones, and compare.
 
         Args:
@@ -126,19 +126,19 @@ class Hindsight:
         total = _check_count(sum(row["count"] for row in guards), max_fixes)
         found, judged = [], 0
         for row in guards:
-            trial = Trial(
-                Guarded(row["guard_id"], frozenset(row["groups"])), sides[0], sides[1], since=period.since
+            trial = GuardTrial(
+                ZoneSubject(row["guard_id"], frozenset(row["groups"])), sides[0], sides[1], since=period.since
             )
             for fixes in self._track(row["guard_id"], period, tenant_id):
                 trial.take(fixes)
                 judged += len(fixes)
                 say(min(judged, total), total)
             found.append(trial.difference())
-        return ZoneTrial(
+        return WhatIfResult(
             since=period.since,
             until=period.until,
             zones=[
-                TriedZone(name=edit["name"], outcome=edit["outcome"], zone_id=edit["zone_id"])
+                EditedZone(name=edit["name"], outcome=edit["outcome"], zone_id=edit["zone_id"])
                 for edit in edits
             ],
             fixes=sum(item.fixes for item in found),
@@ -146,12 +146,12 @@ class Hindsight:
             guards=[item for item in found if item.differs],
         )
 
-    def _zones(self, tenant_id: int) -> list[Zone]:
+    def _zones(self, tenant_id: int) -> list[Geofence]:
         with self._database.of(tenant_id) as connection:
             found = connection.execute(ZONES, {"tenant_id": tenant_id}).all()
         return [zone_of(row, self._settings) for row in found]
 
-    def _edit(self, number: int, edit: Mapping[str, Any]) -> Zone:
+    def _edit(self, number: int, edit: Mapping[str, Any]) -> Geofence:
         """Return the zone of an edit. A new zone has no id yet: it gets one that no zone has."""
         fields = dict(edit["zone"])
         fields |= {

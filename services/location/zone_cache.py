@@ -16,11 +16,11 @@ from sqlalchemy import Row, text
 from services.contracts.errors import Unavailable
 from services.contracts.zone_parameters import confirmation_of, usual
 from services.geofencing.assignment import applies, holds, in_force
-from services.geofencing.geometry import Zone, ZoneIndex, distance_m
-from services.geofencing.rule.track import Belief, Guarded, Judge, Step, TrackFix
+from services.geofencing.geometry import Geofence, ZoneIndex, distance_m
+from services.geofencing.rule.track import Belief, EvaluatedFix, Judge, TrackFix, ZoneSubject
 from services.geofencing.schedule import parse
-from services.ingestion.source_registry import Registry
-from services.location.conditions import Nearest
+from services.ingestion.source_registry import SourceRegistry
+from services.location.conditions import NearestZone
 from services.platform import config, metrics
 from services.platform.database import Database
 
@@ -43,7 +43,7 @@ NAMED = ("zone_id", "version", "kind", "name", "site_id", "time_zone", "group_id
 MORE = ("radius_m", "speed_limit_mps", "enabled", "in_force_from", "in_force_to")
 
 
-Track = tuple[Guarded, Belief | None, Sequence[TrackFix]]
+Track = tuple[ZoneSubject, Belief | None, Sequence[TrackFix]]
 
 
 class Unjudged(Unavailable):
@@ -60,19 +60,21 @@ class Unjudged(Unavailable):
 class TenantJudge(Judge):
     """Judge that fails loudly. Its error names the tenant and the zone that cannot be judged by."""
 
-    def __init__(self, tenant_id: int, index: ZoneIndex, settings: config.Location) -> None:
+    def __init__(self, tenant_id: int, index: ZoneIndex, settings: config.LocationSettings) -> None:
         super().__init__(index, settings)
         self._tenant_id = tenant_id
         self._index = index
 
-    def judge_many(self, tracks: Sequence[Track]) -> list[tuple[Belief, list[Step]]]:
+    def judge_many(self, tracks: Sequence[Track]) -> list[tuple[Belief, list[EvaluatedFix]]]:
         try:
             return super().judge_many(tracks)
         except Exception as error:
             places = [(fix.lat, fix.lon) for _, _, fixes in tracks for fix in fixes]
             raise _unjudged(self._tenant_id, _culprit(self._index.zones, places), error) from error
 
-    def nearest_required(self, guard: Guarded, lat: float, lon: float, at: datetime) -> Nearest | None:
+    def nearest_required(
+        self, guard: ZoneSubject, lat: float, lon: float, at: datetime
+    ) -> NearestZone | None:
         """Return the nearest zone in force that the guard should be in.
 
         Return None when there is none as far as a guard may be from one.
@@ -85,17 +87,19 @@ class TenantJudge(Judge):
             ]
             if found:
                 d, zone_id, zone = min(found)
-                return Nearest(zone_id, zone.version, zone.name, d)
+                return NearestZone(zone_id, zone.version, zone.name, d)
         return None
 
 
-class ZoneBook:
+class ZoneCache:
     """Zones of all tenants: one book per process.
 
     A tenant's judge is the same until the registry's version grows.
     """
 
-    def __init__(self, database: Database, registry: Registry, settings: config.Location) -> None:
+    def __init__(
+        self, database: Database, registry: SourceRegistry, settings: config.LocationSettings
+    ) -> None:
         self._database = database
         self._registry = registry
         self._settings = settings
@@ -127,20 +131,20 @@ class ZoneBook:
         except Exception as error:
             raise _unjudged(tenant_id, _unindexable(zones), error) from error
 
-    def _zone(self, tenant_id: int, row: Row[Any]) -> Zone:
+    def _zone(self, tenant_id: int, row: Row[Any]) -> Geofence:
         try:
             return zone_of(row, self._settings)
         except Exception as error:
             raise _unjudged(tenant_id, row, error) from error
 
 
-def zone_of(row: Any, settings: config.Location) -> Zone:
+def zone_of(row: Any, settings: config.LocationSettings) -> Geofence:
     """Convert a row of `zone_version` to the form that the judge takes.
 
     Raises any error that the row causes.
     """
     own, default = row.confirmation or {}, usual(settings)
-    return Zone(
+    return Geofence(
         **{name: getattr(row, name) for name in (*NAMED, *MORE)},
         area=shapely.from_wkb(bytes(row.area)),
         schedule=None if row.schedule is None else parse(row.schedule),
@@ -160,7 +164,7 @@ def _unjudged(tenant_id: int, zone: Any, error: Exception) -> Unjudged:
     )
 
 
-def _unindexable(zones: Sequence[Zone]) -> Zone | None:
+def _unindexable(zones: Sequence[Geofence]) -> Geofence | None:
     for zone in zones:
         try:
             ZoneIndex([zone])
@@ -169,7 +173,7 @@ def _unindexable(zones: Sequence[Zone]) -> Zone | None:
     return None
 
 
-def _culprit(zones: Sequence[Zone], places: Iterable[tuple[float, float]]) -> Zone | None:
+def _culprit(zones: Sequence[Geofence], places: Iterable[tuple[float, float]]) -> Geofence | None:
     for lat, lon in places:
         for zone in zones:
             try:

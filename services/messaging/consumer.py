@@ -37,10 +37,10 @@ from nameko.exceptions import ContainerBeingKilled
 from nameko.messaging import QueueConsumer
 
 from services.contracts.errors import InvalidMessage, Outage, SchemaBehind, Unavailable
-from services.messaging.in_flight.events import InHand
+from services.messaging.in_flight.events import InFlightEvents
 from services.messaging.outage_pause.pauses import Pauses
-from services.messaging.publisher import Letter, SharedOutlet
-from services.messaging.timers import Activity
+from services.messaging.publisher import EncodedMessage, SharedChannelPool
+from services.messaging.timers import ServiceActivity
 from services.messaging.topology import (
     DEAD_EXCHANGE,
     EVENT_CONTENT_TYPE,
@@ -179,10 +179,10 @@ class EventHandler(NamekoEventHandler):
     """Entrypoint behind `event_handler`."""
 
     queue_consumer = EventQueueConsumer()
-    shared = SharedOutlet()
-    in_hand = InHand()
+    shared = SharedChannelPool()
+    in_hand = InFlightEvents()
     pauses = Pauses()
-    activity = Activity()
+    activity = ServiceActivity()
 
     def __init__(
         self, source_service: str, event_type: str, body_type: type, *, vital: bool = False, **kwargs: Any
@@ -344,7 +344,7 @@ class EventHandler(NamekoEventHandler):
         for message in messages:
             settle(message)
 
-    def _onward(self, message: Any, error: BaseException) -> Letter:
+    def _onward(self, message: Any, error: BaseException) -> EncodedMessage:
         reason = error.reason if isinstance(error, InvalidMessage) else type(error).__name__
         queue = self._queue_name_of(message)
         headers = dict(message.headers or {})
@@ -363,7 +363,7 @@ class EventHandler(NamekoEventHandler):
             metrics.task_retry.labels(self.method_name).inc()
             log.warning("retry_scheduled", queue=queue, delay_s=delay_s, error=str(error))
             exchange = retry_exchange_name(delay_s)
-        return Letter(
+        return EncodedMessage(
             exchange,
             queue,
             bytes(message.body),

@@ -22,7 +22,7 @@ from services.messaging.topology import (
 )
 
 
-class DeadLetter(msgspec.Struct, frozen=True):
+class QueuedDeadLetter(msgspec.Struct, frozen=True):
     """One message that was given up on.
 
     `id` is its own id. For a foreign message without one, it is made from the bytes.
@@ -35,17 +35,17 @@ class DeadLetter(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def look(uri: str, *, limit: int = 1000) -> list[DeadLetter]:
+def oldest_dead_letters(uri: str, *, limit: int = 1000) -> list[QueuedDeadLetter]:
     """Return the oldest dead letters; they stay where they are. Raises `Unavailable`."""
     with _fetched(uri, limit) as (_, messages):
-        return [letter_of(message) for message in messages]
+        return [dead_letter_of(message) for message in messages]
 
 
 def bodies(uri: str, *, limit: int = 100_000) -> list[bytes]:
-    return [letter.body for letter in look(uri, limit=limit)]
+    return [letter.body for letter in oldest_dead_letters(uri, limit=limit)]
 
 
-def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again_after_s: int | None) -> int:
+def settle(uri: str, wanted: Callable[[QueuedDeadLetter], bool], *, again_after_s: int | None) -> int:
     """Send the wanted dead letters to their queues again, or drop them.
 
     They go by the retry exchange of `again_after_s`, because RabbitMQ limits no user on the default
@@ -61,7 +61,7 @@ def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again_after_s: int
     count = 0
     with _fetched(uri, 100_000) as (channel, messages):
         for message in messages:
-            letter = letter_of(message)
+            letter = dead_letter_of(message)
             if not wanted(letter):
                 continue
             if again_after_s is not None:
@@ -85,7 +85,7 @@ def settle(uri: str, wanted: Callable[[DeadLetter], bool], *, again_after_s: int
     return count
 
 
-def _queue_of(channel: Any, letter: DeadLetter) -> str:
+def _queue_of(channel: Any, letter: QueuedDeadLetter) -> str:
     """Return the queue that a dead letter goes to.
 
     It is the message's own queue, or the first shard's when the own queue was split since. Sent to
@@ -97,7 +97,7 @@ def _queue_of(channel: Any, letter: DeadLetter) -> str:
     raise Refused(f"dead letter {letter.id}: its queue {letter.queue} does not exist; the dead letter stays")
 
 
-def letter_of(message: Any) -> DeadLetter:
+def dead_letter_of(message: Any) -> QueuedDeadLetter:
     """Return the dead letter of a message.
 
     RabbitMQ itself dead-letters a message that crashed its consumer too often. The queue is then in
@@ -106,7 +106,7 @@ def letter_of(message: Any) -> DeadLetter:
     headers = message.headers or {}
     deaths = headers.get("x-death") or [{}]
     body = bytes(message.body)
-    return DeadLetter(
+    return QueuedDeadLetter(
         id=message.properties.get("message_id") or hashlib.blake2b(body, digest_size=16).hexdigest(),
         queue=headers.get(HEADER_QUEUE) or deaths[0].get("queue", ""),
         reason=headers.get(HEADER_REASON) or deaths[0].get("reason", "unknown"),

@@ -27,10 +27,10 @@ from services.supervision.process_heartbeats import (
     HEARTBEATS,
     INTERVAL_S,
     SILENT_AFTER_S,
-    Fault,
-    HeardHeartbeats,
     Heartbeat,
+    HeartbeatJudge,
     KnownFaults,
+    PartFault,
     decode,
     encode,
 )
@@ -149,14 +149,14 @@ class HeartbeatListener:
         self._uri = config.amqp.uri
         self._service = service
         self._processes = frozenset({*expected, service})
-        self._heard = HeardHeartbeats(expected, instance=INSTANCE, started_s=time.monotonic())
+        self._heard = HeartbeatJudge(expected, instance=INSTANCE, started_s=time.monotonic())
 
-    def faults(self) -> list[Fault]:
+    def faults(self) -> list[PartFault]:
         """Return the parts that are away now, at most one fault for each."""
         found = self._heard.faults(now_s=time.monotonic())
         if not _known.are_refused:
             return found
-        return [Fault(HEARTBEATS, fault.for_s) if fault.part == AMQP else fault for fault in found]
+        return [PartFault(HEARTBEATS, fault.for_s) if fault.part == AMQP else fault for fault in found]
 
     def run(self) -> NoReturn:
         """Listen; take a new connection when nothing is heard on the old one."""
@@ -188,12 +188,12 @@ class HeartbeatListener:
 
     def _consume(self, connection: Any) -> None:
         def take(heartbeat: Heartbeat) -> None:
-            self._heard.hear(heartbeat, now_s=time.monotonic())
+            self._heard.receive(heartbeat, now_s=time.monotonic())
 
-        hear_heartbeats(connection.channel(), self._service, self._processes, take)
+        receive_heartbeats(connection.channel(), self._service, self._processes, take)
 
 
-def hear_heartbeats(
+def receive_heartbeats(
     channel: Any, service: str, processes: Iterable[str], take: Callable[[Heartbeat], None]
 ) -> None:
     """Have `take` called with each heartbeat of these processes while the channel is open."""

@@ -36,7 +36,7 @@ from services.messaging.topology import (
     shared_queues,
 )
 from services.platform import metrics, tracing
-from services.platform.config import Amqp, Config
+from services.platform.config import AmqpSettings, Config
 from services.platform.outages import AMQP, unavailable
 from services.platform.server_lists import amqp_nodes, hosts_of
 
@@ -50,7 +50,7 @@ BROKEN = (amqp.exceptions.AMQPError, OSError, ConnectionError)
 _encoder = msgspec.msgpack.Encoder()
 
 
-class Letter(NamedTuple):
+class EncodedMessage(NamedTuple):
     """One message for RabbitMQ, already encoded."""
 
     exchange: str
@@ -81,7 +81,7 @@ def connect(uri: str) -> Connection:
     return connection
 
 
-def ask_rabbitmq(config: Amqp) -> None:
+def check_rabbitmq(config: AmqpSettings) -> None:
     """Return when RabbitMQ answers. Raises `Unavailable`."""
     try:
         with connect(config.uri) as connection, connection.channel():
@@ -90,10 +90,10 @@ def ask_rabbitmq(config: Amqp) -> None:
         raise unavailable(error, f"RabbitMQ: {error}") from error
 
 
-class Link:
+class ConfirmingChannel:
     """One connection and confirming channel; used by one green thread at a time."""
 
-    def __init__(self, config: Amqp) -> None:
+    def __init__(self, config: AmqpSettings) -> None:
         self._connection = connect(config.uri)
         self._channel = self._connection.channel()
         self._channel.confirm_select()
@@ -104,7 +104,7 @@ class Link:
         self._channel.events["basic_nack"].add(self._on_nack)
         self._channel.events["basic_return"].add(self._on_return)
 
-    def send(self, letters: Sequence[Letter]) -> list[str]:
+    def send(self, letters: Sequence[EncodedMessage]) -> list[str]:
         """Publish all messages and wait for all confirms. Raises one of `BROKEN`.
 
         Returns:
@@ -150,16 +150,16 @@ class Link:
         self._waiting -= {t for t in self._waiting if t <= tag} if multiple else {tag}
 
 
-class Outlet:
+class ChannelPool:
     """A few links, made when needed, shared by the green threads of a process."""
 
-    def __init__(self, config: Amqp, *, links: int = LINKS) -> None:
+    def __init__(self, config: AmqpSettings, *, links: int = LINKS) -> None:
         self._config = config
         self._idle: LifoQueue = LifoQueue()
         for _ in range(links):
             self._idle.put(None)
 
-    def send(self, letters: Sequence[Letter]) -> None:
+    def send(self, letters: Sequence[EncodedMessage]) -> None:
         """Publish messages, confirmed by RabbitMQ.
 
         After a failure any of the messages may still be in its queue. Senders send again, and
@@ -200,10 +200,10 @@ class Outlet:
                 link.abort()
 
     @contextmanager
-    def _link(self) -> Iterator[Link]:
+    def _link(self) -> Iterator[ConfirmingChannel]:
         link = self._idle.get()
         try:
-            link = link or Link(self._config)
+            link = link or ConfirmingChannel(self._config)
             yield link
         except BaseException:
             # Unconfirmed messages are still out on this link, so its bookkeeping is of no more use.
@@ -215,18 +215,18 @@ class Outlet:
             self._idle.put(link)
 
 
-class SharedOutlet(SharedExtension):
+class SharedChannelPool(SharedExtension):
     """The process's outlet. The shared queues exist before any message is published through it."""
 
     def setup(self) -> None:
         config: Config = self.container.config["vigil"]
-        self.outlet = Outlet(config.amqp)
+        self.outlet = ChannelPool(config.amqp)
         self._declare(config.amqp)
 
     def stop(self) -> None:
         self.outlet.close()
 
-    def _declare(self, config: Amqp) -> None:
+    def _declare(self, config: AmqpSettings) -> None:
         try:
             with connect(config.uri) as connection:
                 declare_missing(connection, shared_queues(config))
@@ -246,12 +246,12 @@ An event's own trace replaces that of the current work.
 """
 
 
-class Events:
+class EventPublisher:
     """Publisher for a service method. It passes the worker's trace id on."""
 
     def __init__(
         self,
-        outlet: Outlet,
+        outlet: ChannelPool,
         service: str,
         headers: Mapping[str, Any],
         optional: frozenset[str],
@@ -280,7 +280,7 @@ class Events:
         headers = {**self._headers, HEADER_TRACE: trace_id, "x-vigil-at": time.time()}
         self._outlet.send(
             [
-                Letter(
+                EncodedMessage(
                     self._exchange,
                     kind,
                     _encoder.encode(body),
@@ -299,16 +299,16 @@ class Events:
 
 
 class Publisher(DependencyProvider, HeaderEncoder):
-    """Dependency that injects `Events`. `optional` names event types that may have no listener."""
+    """Dependency that injects `EventPublisher`. `optional` names event types that may have no listener."""
 
-    shared = SharedOutlet()
+    shared = SharedChannelPool()
 
     def __init__(self, *, optional: Sequence[str] = (), trace_of: TraceOf | None = None) -> None:
         self._optional = frozenset(optional)
         self._trace_of = trace_of
 
-    def get_dependency(self, worker_ctx: Any) -> Events:
+    def get_dependency(self, worker_ctx: Any) -> EventPublisher:
         headers = self.get_message_headers(worker_ctx)
-        return Events(
+        return EventPublisher(
             self.shared.outlet, self.container.service_name, headers, self._optional, self._trace_of
         )

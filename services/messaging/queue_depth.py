@@ -11,7 +11,7 @@ from kombu import Connection
 
 from services.contracts.errors import Unavailable
 from services.messaging.publisher import BROKEN, connect
-from services.platform.config import Amqp
+from services.platform.config import AmqpSettings
 
 DEADLINE_S = 5.0
 AT_A_TIME = 4
@@ -25,7 +25,7 @@ class QueueDepth:
     turn: a backlog that matters stays for longer than a round.
     """
 
-    def __init__(self, config: Amqp, queues: Sequence[str]) -> None:
+    def __init__(self, config: AmqpSettings, queues: Sequence[str]) -> None:
         self._uri = config.uri
         self._queues = deque(queues)
         self._found: dict[str, int] = {}

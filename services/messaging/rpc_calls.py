@@ -29,7 +29,7 @@ from nameko.rpc import RpcConsumer as NamekoRpcConsumer
 from services.contracts import errors
 from services.contracts.errors import Refused, Unanswered, Unavailable, VigilError
 from services.messaging.consumer import NodesConsumer
-from services.messaging.timers import Activity
+from services.messaging.timers import ServiceActivity
 from services.messaging.topology import rpc_exchange, rpc_queue
 from services.platform import metrics
 from services.platform.config import Config
@@ -124,7 +124,7 @@ class MeasuredRpc(Rpc):
     """RPC entrypoint that counts its calls. A caller's mistake is no failure of ours."""
 
     rpc_consumer = RpcConsumer()
-    activity = Activity()
+    activity = ServiceActivity()
 
     def handle_message(self, body: Any, message: Any) -> None:
         message.started = time.perf_counter()
@@ -221,7 +221,7 @@ class AwaitedReply:
         self._replies.forget(self._correlation_id)
 
 
-class Caller:
+class RpcClient:
     """Client of one service: `caller.get_alert(tenant_id=1, ...)`, with keyword arguments only.
 
     A request expires when its caller stops waiting. RabbitMQ then drops the request. It gives the
@@ -258,7 +258,7 @@ class Caller:
 
 
 class RpcProxy(DependencyProvider):
-    """Dependency that injects a `Caller` for one service.
+    """Dependency that injects a `RpcClient` for one service.
 
     Calls raise what the service raised, `Unavailable`, or `Unanswered`.
     """
@@ -268,6 +268,6 @@ class RpcProxy(DependencyProvider):
     def __init__(self, service: str) -> None:
         self._service = service
 
-    def get_dependency(self, worker_ctx: Any) -> Caller:
+    def get_dependency(self, worker_ctx: Any) -> RpcClient:
         config: Config = self.container.config["vigil"]
-        return Caller(worker_ctx, self.replies, self._service, config.amqp.rpc_timeout_s)
+        return RpcClient(worker_ctx, self.replies, self._service, config.amqp.rpc_timeout_s)

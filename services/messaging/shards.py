@@ -15,14 +15,14 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 T = TypeVar("T")
 
 
-class Sized(Protocol):
+class SizedEvent(Protocol):
     """A waiting event with its size in bytes."""
 
     @property
     def size(self) -> int: ...
 
 
-S = TypeVar("S", bound=Sized)
+S = TypeVar("S", bound=SizedEvent)
 
 
 def shard_of(source_id: str, shards: int) -> int:
@@ -71,7 +71,7 @@ def owners(shards: int, members: Collection[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-class Members:
+class ShardMembers:
     """The consumers of one service that take part, by the heartbeats of their processes.
 
     Args:
@@ -84,7 +84,7 @@ class Members:
         self._silent_after_s = silent_after_s
         self._heard: dict[str, tuple[float, tuple[str, ...]]] = {}
 
-    def hear(self, instance: str, takes: tuple[str, ...], now_s: float) -> None:
+    def receive(self, instance: str, takes: tuple[str, ...], now_s: float) -> None:
         """Take a heartbeat of a process that came now."""
         self._heard[instance] = now_s, takes
 
@@ -98,14 +98,14 @@ class Members:
         return frozenset({self._own, *(member for _, takes in self._heard.values() for member in takes)})
 
 
-class Taken(NamedTuple, Generic[T]):
+class TakenItems(NamedTuple, Generic[T]):
     """The items that one run has of one shard."""
 
     shard: int
     items: list[T]
 
 
-class Lines(Generic[S]):
+class ShardLines(Generic[S]):
     """The waiting items of each shard, in order. One run at a time has items of a shard.
 
     When there is no run, the next one begins at once, with all that waits. Items that come
@@ -140,7 +140,7 @@ class Lines(Generic[S]):
         self._bytes[shard] = self._bytes.get(shard, 0) + sum(item.size for item in items)
         self._set_ready(shard)
 
-    def take(self) -> list[Taken[S]]:
+    def take(self) -> list[TakenItems[S]]:
         """Return the items of the next run, from shards in turn.
 
         Call `leave` when the run is over.
@@ -155,22 +155,22 @@ class Lines(Generic[S]):
             self._take_of(self._ready.popitem(last=False)[0], self._most_bytes // count) for _ in range(count)
         ]
 
-    def take_one(self) -> list[Taken[S]]:
+    def take_one(self) -> list[TakenItems[S]]:
         """Return a run of one item: the first of the shard whose turn it is."""
         if not self._ready:
             return []
         return [self._take_of(self._ready.popitem(last=False)[0], 0)]
 
-    def take_all(self, shard: int) -> list[Taken[S]]:
+    def take_all(self, shard: int) -> list[TakenItems[S]]:
         """Return a run of all that waits of one shard."""
         if self._ready.pop(shard, self) is self:
             return []
         items = list(self._waiting.pop(shard))
         del self._bytes[shard]
         self._running[shard] = len(items)
-        return [Taken(shard, items)]
+        return [TakenItems(shard, items)]
 
-    def _take_of(self, shard: int, most_bytes: int) -> Taken[S]:
+    def _take_of(self, shard: int, most_bytes: int) -> TakenItems[S]:
         waiting = self._waiting[shard]
         items = [waiting.popleft()]
         size = items[0].size
@@ -178,9 +178,9 @@ class Lines(Generic[S]):
             items.append(waiting.popleft())
         self._bytes[shard] -= sum(item.size for item in items)
         self._running[shard] = len(items)
-        return Taken(shard, items)
+        return TakenItems(shard, items)
 
-    def leave(self, taken: Iterable[Taken[S]]) -> None:
+    def leave(self, taken: Iterable[TakenItems[S]]) -> None:
         """End a run."""
         for shard, _ in taken:
             del self._running[shard]

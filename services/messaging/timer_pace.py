@@ -6,7 +6,7 @@ NOTHING_DUE = float("inf")
 """Returned by a resting timer's method that found no work, and knows of none due later."""
 
 
-class Pace:
+class TimerPace:
     """The pace of one timer. Times are seconds of one clock that only moves on.
 
     Args:

@@ -12,7 +12,7 @@ from eventlet.event import Event
 from nameko.extensions import DependencyProvider, Entrypoint, SharedExtension
 from nameko.timer import Timer
 
-from services.messaging.timer_pace import Pace
+from services.messaging.timer_pace import TimerPace
 from services.platform import metrics
 from services.platform.config import Config
 
@@ -46,7 +46,7 @@ class Resource(DependencyProvider, Generic[T]):
         return cast(T, self._made)
 
 
-class Activity(SharedExtension):
+class ServiceActivity(SharedExtension):
     """The time at which this service last handled an event or a call. It wakes resting timers."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class MeasuredTimer(Timer):
     most, until the service handles an event or a call.
     """
 
-    activity = Activity()
+    activity = ServiceActivity()
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class MeasuredTimer(Timer):
         awake_s: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        self._pace = None if rest_s is None else Pace(interval, rest_s, awake_s=awake_s)
+        self._pace = None if rest_s is None else TimerPace(interval, rest_s, awake_s=awake_s)
         self._free_s: float | None = None
         super().__init__(interval, eager, **kwargs)
 
@@ -122,7 +122,7 @@ class MeasuredTimer(Timer):
             self.should_stop.wait()
         return bool(self.should_stop.ready())
 
-    def _rest(self, pace: Pace, ran_s: float) -> float:
+    def _rest(self, pace: TimerPace, ran_s: float) -> float:
         """Return the time of the next run, once it is at the interval or a rest is over."""
         due_s = pace.next_s(ran_s=ran_s, active_s=self.activity.last_s, free_s=self._free_s)
         at_interval_s = ran_s + pace.interval_s

@@ -28,7 +28,7 @@ from amqp.exceptions import NotFound, PreconditionFailed
 from kombu import Connection, Exchange, Queue
 
 from services.messaging.shards import shard_key
-from services.platform.config import Amqp
+from services.platform.config import AmqpSettings
 
 DEAD_EXCHANGE = DEAD_QUEUE = "vigil.dead"
 RPC_EXCHANGE = "nameko-rpc"
@@ -92,7 +92,7 @@ def shard_queue_names(source: str, event_type: str, consumer: str, handler: str,
 
 
 def event_queue(
-    source: str, event_type: str, consumer: str, handler: str, *, amqp: Amqp, shard: int | None = None
+    source: str, event_type: str, consumer: str, handler: str, *, amqp: AmqpSettings, shard: int | None = None
 ) -> Queue:
     """Return a handler's queue: replicated and bounded; poison goes to the dead letters.
 
@@ -211,7 +211,7 @@ def retire_rpc_queue(connection: Connection, service: str) -> None:
         return
 
 
-def shared_queues(amqp: Amqp) -> list[Queue]:
+def shared_queues(amqp: AmqpSettings) -> list[Queue]:
     return [dead_queue(), *(delay_queue(delay_s) for delay_s in amqp.retry_delays_s)]
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import pybreaker
 import structlog
 
-from services.notifications.channels import Accepted, Channel, Outgoing, SendFailed
+from services.notifications.channels import AcceptedMessage, Channel, OutgoingMessage, SendFailed
 from services.platform import metrics
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ Destination = tuple[int, str]
 """(tenant, recipient)."""
 
 
-class Guarded:
+class ProtectedChannel:
     """One provider of one channel. `send` and `find` raise the same errors as those of `Channel`.
 
     For `by_recipient`, see the module.
@@ -94,21 +94,21 @@ class Guarded:
         """Return the seconds until the next trial of an open circuit."""
         return self._circuit(destination).wait_s(self._clock()) if destination in self._open else 0.0
 
-    def send(self, outgoing: Outgoing, destination: Destination = SHARED) -> Accepted:
+    def send(self, outgoing: OutgoingMessage, destination: Destination = SHARED) -> AcceptedMessage:
         started_s = self._clock()
         try:
             accepted = self._channel.send(outgoing)
         except SendFailed as error:
             # A wrong number is not a fault of the provider.
-            self._circuit(destination).hear(None if error.of_recipient else error)
+            self._circuit(destination).receive(None if error.of_recipient else error)
             raise
         else:
-            self._circuit(destination).hear(None)
+            self._circuit(destination).receive(None)
             return accepted
         finally:
             metrics.external_service_call.labels(self.name).observe(self._clock() - started_s)
 
-    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:
+    def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:
         return self._channel.find(outgoing, since=since)
 
     def close(self) -> None:
@@ -146,12 +146,14 @@ class Guarded:
 class _Circuit:
     """Breaker of one destination. Times are of the clock of its provider."""
 
-    def __init__(self, owner: Guarded, destination: Destination, *, failures: int, reset_s: float) -> None:
+    def __init__(
+        self, owner: ProtectedChannel, destination: Destination, *, failures: int, reset_s: float
+    ) -> None:
         self.destination = destination
         self._reset_s = reset_s
         self._trial_at_s = float("-inf")
         self._breaker = pybreaker.CircuitBreaker(fail_max=failures, reset_timeout=reset_s, name=owner.name)
-        self._breaker.add_listener(_Watch(owner, self))
+        self._breaker.add_listener(_CircuitListener(owner, self))
 
     def take_trial(self, now_s: float) -> bool:
         """Return whether the trial is this caller's."""
@@ -166,7 +168,7 @@ class _Circuit:
     def opened(self, now_s: float) -> None:
         self._trial_at_s = now_s
 
-    def hear(self, error: SendFailed | None) -> None:
+    def receive(self, error: SendFailed | None) -> None:
         def went() -> None:
             if error is not None:
                 raise error
@@ -177,8 +179,8 @@ class _Circuit:
             return  # the caller has the error; a late one after the circuit opened says nothing new
 
 
-class _Watch(pybreaker.CircuitBreakerListener):
-    def __init__(self, owner: Guarded, circuit: _Circuit) -> None:
+class _CircuitListener(pybreaker.CircuitBreakerListener):
+    def __init__(self, owner: ProtectedChannel, circuit: _Circuit) -> None:
         self._owner = owner
         self._circuit = circuit
 

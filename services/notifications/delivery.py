@@ -22,19 +22,19 @@ from tenacity.wait import wait_exponential_jitter
 from services.contracts.errors import Unavailable
 from services.contracts.events import NotificationFinished, Severity
 from services.notifications import retry_policy
-from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed
+from services.notifications.channels import AcceptedMessage, CannotTell, OutgoingMessage, SendFailed
 from services.notifications.channels.sms_providers import needed_variables
-from services.notifications.circuit_breaker import Guarded
-from services.notifications.destination_shares import Shares, destination_of
+from services.notifications.circuit_breaker import ProtectedChannel
+from services.notifications.destination_shares import DestinationShares, destination_of
 from services.notifications.planning import ENDED_BY
-from services.notifications.poll_pace import Looks
-from services.notifications.process_lock import Holder
-from services.notifications.rendering import Writer, without_secrets
-from services.notifications.retry_policy import Next, Rules, Tried
-from services.notifications.store import Notification, NotificationStore
-from services.outgoing.contact_addresses import shown_address
+from services.notifications.poll_pace import PollPace
+from services.notifications.process_lock import ProcessLock
+from services.notifications.rendering import NotificationWriter, without_secrets
+from services.notifications.retry_policy import AttemptState, NextState, RetryRules
+from services.notifications.store import NotificationRow, NotificationStore
+from services.outgoing.contact_addresses import masked_address
 from services.platform import metrics
-from services.platform.config import Notifications
+from services.platform.config import NotificationsSettings
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -55,7 +55,7 @@ MISSING = {
 }
 
 
-class Delivery:
+class NotificationDelivery:
     """Delivery of notifications, one per process.
 
     Args:
@@ -65,25 +65,25 @@ class Delivery:
     def __init__(
         self,
         store: NotificationStore,
-        holder: Holder,
-        writer: Writer,
-        providers: Mapping[str, Sequence[Guarded]],
-        config: Notifications,
+        holder: ProcessLock,
+        writer: NotificationWriter,
+        providers: Mapping[str, Sequence[ProtectedChannel]],
+        config: NotificationsSettings,
     ) -> None:
         self._store = store
         self._holder = holder
         self._writer = writer
         self._providers = providers
         self._config = config
-        self._rules = Rules(config.attempts, config.failover_after)
+        self._rules = RetryRules(config.attempts, config.failover_after)
         self._wait = wait_exponential_jitter(
             multiplier=config.first_retry_s, max=config.longest_retry_s, jitter=config.first_retry_s
         )
-        self._shares = Shares(
+        self._shares = DestinationShares(
             of_tenant=config.url_calls_of_tenant, of_destination=config.url_calls_of_destination
         )
         self._due = {channel: threading.Event() for channel in CHANNELS}
-        self._looks = {channel: Looks(now_s=time.monotonic()) for channel in CHANNELS}
+        self._looks = {channel: PollPace(now_s=time.monotonic()) for channel in CHANNELS}
         self._ended = threading.Event()
 
     def wake(self) -> None:
@@ -117,7 +117,7 @@ class Delivery:
         """Note that a notification has ended."""
         self._ended.set()
 
-    def tell_finished(self, publish: Callable[[list[NotificationFinished]], None]) -> None:
+    def publish_finished(self, publish: Callable[[list[NotificationFinished]], None]) -> None:
         """Publish notifications that have ended, until stopped.
 
         Failed publications are repeated later.
@@ -125,7 +125,7 @@ class Delivery:
         while True:
             self._ended.clear()
             try:
-                told = self._store.tell_untold(publish)
+                told = self._store.publish_pending(publish)
             except Unavailable as error:
                 log.warning("notifications_not_published", error=str(error))
                 eventlet.sleep(AWAY_PAUSE_S)
@@ -171,7 +171,7 @@ class Delivery:
                 pool.spawn_n(self._guard, self._deliver, [row])
         return bool(rows)
 
-    def _send_to_urls(self, rows: Sequence[Notification], pool: GreenPool) -> None:
+    def _send_to_urls(self, rows: Sequence[NotificationRow], pool: GreenPool) -> None:
         """Deliver the rows whose tenant and destination have a share left. The others wait."""
         for row in rows:
             destination = destination_of(row.tenant_id, row.recipient)
@@ -180,10 +180,10 @@ class Delivery:
                 continue
             reason = "other messages to this address are on their way"
             at = datetime.now(UTC) + timedelta(seconds=FULL_PAUSE_S)
-            following = Next("pending", at, reason, row.possible_duplicate)
+            following = NextState("pending", at, reason, row.possible_duplicate)
             self._finish(row, following, "full", made=False)
 
-    def _deliver_to_url(self, rows: list[Notification]) -> None:
+    def _deliver_to_url(self, rows: list[NotificationRow]) -> None:
         [row] = rows
         try:
             self._deliver(rows)
@@ -191,7 +191,7 @@ class Delivery:
             self._shares.give_back(destination_of(row.tenant_id, row.recipient))
             self._due["url"].set()
 
-    def _guard(self, work: Callable[[list[Notification]], None], rows: list[Notification]) -> None:
+    def _guard(self, work: Callable[[list[NotificationRow]], None], rows: list[NotificationRow]) -> None:
         """Run `work`.
 
         After an error of Vigil itself, decide about the rows: none may stay unattended.
@@ -219,7 +219,7 @@ class Delivery:
                 log.warning("notification_not_recorded", error=str(error))
                 eventlet.sleep(AWAY_PAUSE_S)
 
-    def _deliver(self, rows: list[Notification]) -> None:
+    def _deliver(self, rows: list[NotificationRow]) -> None:
         [row] = rows
         provider = self._choose(row)
         if provider is None or not self._begin(row, provider):
@@ -232,14 +232,14 @@ class Delivery:
         else:
             self._accepted(row, provider.name, accepted)
 
-    def _begin(self, row: Notification, provider: Guarded) -> bool:
+    def _begin(self, row: NotificationRow, provider: ProtectedChannel) -> bool:
         return self._kept(
             lambda: self._store.begin(
                 row, provider=provider.name, holder=self._holder.number(), now=datetime.now(UTC)
             )
         )
 
-    def _choose(self, row: Notification) -> Guarded | None:
+    def _choose(self, row: NotificationRow) -> ProtectedChannel | None:
         """Return the first provider that may be called.
 
         Without one, return None, and the row waits or has failed.
@@ -258,13 +258,15 @@ class Delivery:
                 return provider
         waits_s = [p.wait_s(p.destination(row.tenant_id, row.recipient)) for p in providers]
         put_off_s = max(self._config.first_retry_s, min(waits_s))
-        where = f" at {shown_address(channel, row.recipient)}" if channel == "url" else ""
+        where = f" at {masked_address(channel, row.recipient)}" if channel == "url" else ""
         reason = f"{providers[0].name} is failing{where}; Vigil tries again soon"
         following = retry_policy.no_provider(tried, reason, put_off_s=put_off_s, now=now)
         self._finish(row, following, "circuit_open", made=False)
         return None
 
-    def _failed(self, row: Notification, provider: Guarded, outgoing: Outgoing, error: SendFailed) -> None:
+    def _failed(
+        self, row: NotificationRow, provider: ProtectedChannel, outgoing: OutgoingMessage, error: SendFailed
+    ) -> None:
         metrics.alert_notification_failed.labels(row.channel, error.kind).inc()
         # A provider may repeat the message in its error. The message is for its reader only.
         said = without_secrets(str(error), outgoing)
@@ -287,7 +289,7 @@ class Delivery:
             )
             self._finish(row, following, error.kind)
 
-    def _resolve(self, rows: list[Notification]) -> None:
+    def _resolve(self, rows: list[NotificationRow]) -> None:
         """Decide about an attempt whose process died: ask the provider, where one was chosen."""
         [row] = rows
         provider = next(
@@ -305,7 +307,14 @@ class Delivery:
             return
         self._ask(row, provider, self._writer.outgoing(row), "the process ended during the call", "crashed")
 
-    def _ask(self, row: Notification, provider: Guarded, outgoing: Outgoing, reason: str, kind: str) -> None:
+    def _ask(
+        self,
+        row: NotificationRow,
+        provider: ProtectedChannel,
+        outgoing: OutgoingMessage,
+        reason: str,
+        kind: str,
+    ) -> None:
         """Ask the provider by Vigil's reference whether it has the message.
 
         When the provider cannot say, decide without an answer.
@@ -331,9 +340,9 @@ class Delivery:
         )
         self._finish(row, following, kind)
 
-    def _accepted(self, row: Notification, provider: str, accepted: Accepted) -> None:
+    def _accepted(self, row: NotificationRow, provider: str, accepted: AcceptedMessage) -> None:
         now = datetime.now(UTC)
-        following = Next("accepted", now, "", row.possible_duplicate)
+        following = NextState("accepted", now, "", row.possible_duplicate)
         self._kept(
             lambda: self._store.finish(
                 row, following, outcome="accepted", now=now, provider_ref=accepted.provider_ref
@@ -350,7 +359,7 @@ class Delivery:
         )
         self.wake_teller()
 
-    def _finish(self, row: Notification, following: Next, kind: str, *, made: bool = True) -> None:
+    def _finish(self, row: NotificationRow, following: NextState, kind: str, *, made: bool = True) -> None:
         failover = self._writer.failover(row) if following.failover else []
         self._kept(
             lambda: self._store.finish(
@@ -372,7 +381,7 @@ class Delivery:
             self._looks[row.channel].expect(time.monotonic() + in_s)
             self._due[row.channel].set()  # its loop may rest for longer than that
 
-    def fail_over(self, row: Notification) -> None:
+    def fail_over(self, row: NotificationRow) -> None:
         """Notify by the next channel after a provider reported that a message did not arrive.
 
         The provider had accepted the message before.
@@ -380,25 +389,25 @@ class Delivery:
         self._store.record(self._writer.failover(row), ended=ENDED_BY[row.until], now=datetime.now(UTC))
         self.wake()
 
-    def _tried(self, row: Notification, *, ask: bool = False) -> Tried:
-        heard = ask and self._kept(lambda: self._store.is_heard(row.alert_id))
-        return Tried(row.life_safety, row.attempts, row.possible_duplicate, bool(row.failover), heard)
+    def _tried(self, row: NotificationRow, *, ask: bool = False) -> AttemptState:
+        heard = ask and self._kept(lambda: self._store.was_accepted(row.alert_id))
+        return AttemptState(row.life_safety, row.attempts, row.possible_duplicate, bool(row.failover), heard)
 
-    def _pause_s(self, row: Notification) -> float:
+    def _pause_s(self, row: NotificationRow) -> float:
         state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
         state.attempt_number = row.attempts
         return self._wait(state)
 
-    def _send_digests(self, rows: Sequence[Notification], pool: GreenPool) -> None:
+    def _send_digests(self, rows: Sequence[NotificationRow], pool: GreenPool) -> None:
         """Send one e-mail to each recipient of a tenant, about all rows that waited for it."""
 
-        def whose(row: Notification) -> tuple[int, str]:
+        def whose(row: NotificationRow) -> tuple[int, str]:
             return row.tenant_id, row.recipient
 
         for _, group in groupby(sorted(rows, key=whose), key=whose):
             pool.spawn_n(self._guard, self._deliver_digest, list(group))
 
-    def _deliver_digest(self, rows: list[Notification]) -> None:
+    def _deliver_digest(self, rows: list[NotificationRow]) -> None:
         first = rows[0]
         provider = self._choose(first)
         if provider is None:

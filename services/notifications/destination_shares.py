@@ -17,7 +17,7 @@ Destination = tuple[int, str]
 """(tenant, common part of its calls: a host, or a service)."""
 
 
-class Shares:
+class DestinationShares:
     """Calls under way by tenant and destination."""
 
     def __init__(self, *, of_tenant: int, of_destination: int) -> None:

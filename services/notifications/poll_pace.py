@@ -11,7 +11,7 @@ RESTLESS_S = 5.0
 """Seconds after the last due notification during which polls are frequent."""
 
 
-class Looks:
+class PollPace:
     """Polls of one channel. Times are seconds of one monotonic clock."""
 
     def __init__(self, *, now_s: float) -> None:

@@ -31,7 +31,7 @@ TAKE = text(f"SELECT pg_try_advisory_lock({LOCK_CLASS}, :holder)")
 STILL = text("SELECT 1")
 
 
-class Holder:
+class ProcessLock:
     """Number of this process, for as long as its connection lives.
 
     A new connection gets another number.

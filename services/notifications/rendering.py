@@ -14,14 +14,14 @@ import structlog
 from services.contracts.events import NEVER_HELD_BACK, NotificationRequest
 from services.feed.keyring import KeyRing
 from services.notifications import planning
-from services.notifications.channels import Outgoing
+from services.notifications.channels import OutgoingMessage
 from services.notifications.planning import Notice
 from services.notifications.replies import acknowledge_links, sealed_text
-from services.notifications.replies.sealed_text import Private
-from services.notifications.store import NewNotification, Notification
-from services.notifications.texts.templates import Rendered, Templates
-from services.notifications.texts.translations import Words, named_words
-from services.outgoing.contact_addresses import shown_address
+from services.notifications.replies.sealed_text import SealedMessage
+from services.notifications.store import NewNotification, NotificationRow
+from services.notifications.texts.templates import RenderedMessage, Templates
+from services.notifications.texts.translations import TextValues, named_words
+from services.outgoing.contact_addresses import masked_address
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ FindsTemplates = Callable[[int], Templates]
 """Callback that returns a tenant's templates."""
 
 
-class Writer:
+class NotificationWriter:
     """Writer of notifications.
 
     Without `public_url` or `keys`, messages carry no links and no codes. Without a public URL, no
@@ -61,24 +61,24 @@ class Writer:
         words = words_of(request)
         return [self._row(request, notice, words, now=now) for notice in planning.notices(request)]
 
-    def failover(self, row: Notification) -> list[NewNotification]:
+    def failover(self, row: NotificationRow) -> list[NewNotification]:
         """Return the row for the recipient's next channel; none when there is no other channel."""
         if not row.failover:
             return []
         (channel, recipient), *rest = row.failover
         notice = Notice(channel, recipient, row.name, row.language, tuple((c, r) for c, r in rest))
         values = {name: getattr(row, name) for name in _COPIED}
-        words = msgspec.convert(row.words, Words)
+        words = msgspec.convert(row.words, TextValues)
         return [self._write(notice, words, tenant_id=row.tenant_id, now=row.created_at, **values)]
 
-    def private(self, row: Notification) -> Private:
+    def private(self, row: NotificationRow) -> SealedMessage:
         """Return the message of a row as its reader gets it.
 
         When no key opens the seal any more, only the code is lost: the text is written again with
         its link.
         """
         if row.sealed is None:
-            return Private(
+            return SealedMessage(
                 reference=row.reference, subject=row.subject, text=row.body, html=row.html, link=""
             )
         found = None
@@ -88,14 +88,14 @@ class Writer:
                 log.error("notification_not_decrypted", notification_id=row.notification_id)
         if found is not None:
             return found
-        words = msgspec.convert(row.words, Words)
+        words = msgspec.convert(row.words, TextValues)
         link = self._link(row.channel, row.reference, row.created_at)
         written = self._render(row.tenant_id, row.channel, row.language, words, link=link, code="")
-        return Private(
+        return SealedMessage(
             reference=row.reference, subject=written.subject, text=written.text, html=written.html, link=link
         )
 
-    def outgoing(self, row: Notification) -> Outgoing:
+    def outgoing(self, row: NotificationRow) -> OutgoingMessage:
         """Return the message for the provider.
 
         An attempt after one that may have been sent has a mark.
@@ -114,7 +114,7 @@ class Writer:
         again = row.possible_duplicate
         if again:
             data["possible_duplicate"] = "true"
-        return Outgoing(
+        return OutgoingMessage(
             reference=row.reference.hex,
             recipient=row.recipient,
             subject=_marked(private.subject, again),
@@ -128,13 +128,13 @@ class Writer:
             hidden=hidden_parts(row, private),
         )
 
-    def digest(self, rows: Sequence[Notification]) -> Outgoing:
+    def digest(self, rows: Sequence[NotificationRow]) -> OutgoingMessage:
         """Return one e-mail about several alerts."""
         first = rows[0]
         again = any(row.possible_duplicate for row in rows)
         lines = [row.body for row in sorted(rows, key=lambda row: row.created_at)]
         count = f"{len(rows)} alerts" if len(rows) != 1 else "1 alert"
-        return Outgoing(
+        return OutgoingMessage(
             reference=first.reference.hex,
             recipient=first.recipient,
             subject=_marked(f"Vigil: {count} of low severity", again),
@@ -143,7 +143,7 @@ class Writer:
         )
 
     def _row(
-        self, request: NotificationRequest, notice: Notice, words: Words, *, now: datetime
+        self, request: NotificationRequest, notice: Notice, words: TextValues, *, now: datetime
     ) -> NewNotification:
         alert = request.alert
         return self._write(
@@ -162,7 +162,7 @@ class Writer:
         )
 
     def _write(
-        self, notice: Notice, words: Words, *, tenant_id: int, now: datetime, **values: object
+        self, notice: Notice, words: TextValues, *, tenant_id: int, now: datetime, **values: object
     ) -> NewNotification:
         reference = uuid4()
         link = self._link(notice.channel, reference, now)
@@ -214,16 +214,16 @@ class Writer:
         return bool(self._public_url) and self._keys is not None
 
     def _render(
-        self, tenant_id: int, channel: str, language: str, words: Words, *, link: str, code: str
-    ) -> Rendered:
+        self, tenant_id: int, channel: str, language: str, words: TextValues, *, link: str, code: str
+    ) -> RenderedMessage:
         # A digest consists of the lines that an SMS would have.
         channel = "sms" if channel == "digest" else channel
         said = msgspec.structs.replace(words, link=link, code=code)
         return self._templates(tenant_id).render(channel, language, said)
 
-    def _sealed(self, reference: UUID, sent: Rendered, *, link: str, code: str) -> bytes:
+    def _sealed(self, reference: UUID, sent: RenderedMessage, *, link: str, code: str) -> bytes:
         assert self._keys is not None
-        private = Private(
+        private = SealedMessage(
             reference=reference,
             subject=sent.subject,
             text=sent.text,
@@ -250,7 +250,7 @@ class Writer:
 _COPIED = ("alert_id", "round", "step", "severity", "alert_type", "drill", "life_safety", "until")
 
 
-def words_of(request: NotificationRequest) -> Words:
+def words_of(request: NotificationRequest) -> TextValues:
     """Return the values of an alert for templates. Its time is the local time of the place."""
     alert = request.alert
     place = (
@@ -258,7 +258,7 @@ def words_of(request: NotificationRequest) -> Words:
         if alert.lat is not None and alert.lon is not None
         else request.place
     )
-    return Words(
+    return TextValues(
         severity=alert.severity,
         alert_type=alert.alert_type,
         source=alert.source_id,
@@ -274,21 +274,21 @@ def words_of(request: NotificationRequest) -> Words:
     )
 
 
-def hidden_parts(row: Notification, private: Private) -> dict[str, str]:
+def hidden_parts(row: NotificationRow, private: SealedMessage) -> dict[str, str]:
     """Return the parts of a message for its reader only, with their replacements in records."""
     parts = {
         private.link: sealed_text.LINK,
         private.link.rpartition("/")[2]: sealed_text.LINK,
         private.code: sealed_text.CODE,
     }
-    shown = shown_address(row.channel, row.recipient)
+    shown = masked_address(row.channel, row.recipient)
     if shown != row.recipient:
         parts[row.recipient] = shown
         parts[row.recipient.partition("://")[2].partition("/")[2]] = "..."
     return {part: shown for part, shown in parts.items() if len(part) >= acknowledge_links.CODE_LENGTH}
 
 
-def without_secrets(said: str, outgoing: Outgoing) -> str:
+def without_secrets(said: str, outgoing: OutgoingMessage) -> str:
     """Return a provider's text without secrets, for logs and records.
 
     Providers repeat the message in their errors.

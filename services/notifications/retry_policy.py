@@ -22,14 +22,14 @@ State = Literal["pending", "attempting", "accepted", "delivered", "failed", "unk
 FINAL = ("accepted", "delivered", "failed", "unknown", "withdrawn")
 
 
-class Rules(msgspec.Struct, frozen=True):
+class RetryRules(msgspec.Struct, frozen=True):
     """Limits of one notification: its attempts, and the failures before the next channel."""
 
     attempts: int
     failover_after: int
 
 
-class Tried(msgspec.Struct, frozen=True):
+class AttemptState(msgspec.Struct, frozen=True):
     """State of a notification at an attempt.
 
     `attempts` counts this attempt too. `heard` says that another notification of the alert was
@@ -43,7 +43,7 @@ class Tried(msgspec.Struct, frozen=True):
     heard: bool
 
 
-class Next(msgspec.Struct, frozen=True):
+class NextState(msgspec.Struct, frozen=True):
     """Next state of a notification; `pending` holds from `at` on.
 
     `failover` says that the next channel of the recipient is used as well.
@@ -56,32 +56,36 @@ class Next(msgspec.Struct, frozen=True):
     failover: bool = False
 
 
-def refused(tried: Tried, error: str, *, now: datetime) -> Next:
+def refused(tried: AttemptState, error: str, *, now: datetime) -> NextState:
     """Return the state after a final refusal: the number does not exist, or the token is void."""
-    return Next("failed", now, error, tried.possible_duplicate, tried.has_failover)
+    return NextState("failed", now, error, tried.possible_duplicate, tried.has_failover)
 
 
-def not_sent(tried: Tried, error: str, *, pause_s: float, rules: Rules, now: datetime) -> Next:
+def not_sent(
+    tried: AttemptState, error: str, *, pause_s: float, rules: RetryRules, now: datetime
+) -> NextState:
     """Return the state after an attempt that certainly was not sent."""
     over = tried.attempts >= rules.attempts and not tried.life_safety
     failover = tried.has_failover and (over or tried.attempts >= rules.failover_after)
     at = now + timedelta(seconds=pause_s)
-    return Next("failed" if over else "pending", at, error, tried.possible_duplicate, failover)
+    return NextState("failed" if over else "pending", at, error, tried.possible_duplicate, failover)
 
 
-def perhaps_sent(tried: Tried, error: str, *, pause_s: float, rules: Rules, now: datetime) -> Next:
+def perhaps_sent(
+    tried: AttemptState, error: str, *, pause_s: float, rules: RetryRules, now: datetime
+) -> NextState:
     """Return the state after an attempt that may have been sent, and the provider cannot say."""
     if tried.life_safety or (not tried.heard and tried.attempts < rules.attempts):
         failover = tried.has_failover and tried.attempts >= rules.failover_after
-        return Next("pending", now + timedelta(seconds=pause_s), error, True, failover)
-    return Next("unknown", now, error, tried.possible_duplicate, tried.has_failover)
+        return NextState("pending", now + timedelta(seconds=pause_s), error, True, failover)
+    return NextState("unknown", now, error, tried.possible_duplicate, tried.has_failover)
 
 
-def no_provider(tried: Tried, error: str, *, put_off_s: float, now: datetime) -> Next:
+def no_provider(tried: AttemptState, error: str, *, put_off_s: float, now: datetime) -> NextState:
     """Return the state while no provider can be called.
 
     No attempt was made, and the next channel of the recipient is used at once.
     """
-    return Next(
+    return NextState(
         "pending", now + timedelta(seconds=put_off_s), error, tried.possible_duplicate, tried.has_failover
     )

@@ -27,18 +27,18 @@ from services.messaging import (
 )
 from services.notifications import settings
 from services.notifications.channels.provider import Callback, Provider
-from services.notifications.delivery import Delivery
+from services.notifications.delivery import NotificationDelivery
 from services.notifications.planning import ENDED_BY
-from services.notifications.process_lock import Holder
+from services.notifications.process_lock import ProcessLock
 from services.notifications.providers import make_providers, sms_accounts
-from services.notifications.rendering import Writer
+from services.notifications.rendering import NotificationWriter
 from services.notifications.replies import acknowledge_links
-from services.notifications.replies.intake import Answering
+from services.notifications.replies.intake import ReplyIntake
 from services.notifications.replies.store import ReplyStore
 from services.notifications.store import NotificationStore
 from services.notifications.texts.template_store import TemplateStore
 from services.notifications.texts.templates import Templates
-from services.outgoing.contact_addresses import shown_address
+from services.outgoing.contact_addresses import masked_address
 from services.platform import metrics
 from services.platform.config import Config
 from services.platform.database import Database
@@ -51,7 +51,7 @@ RECOVERY_REST_S = 3.0
 """Seconds between checks for attempts of dead processes, while there are none."""
 
 
-class Parts:
+class NotificationsParts:
     """Stores and collaborators of the service, made once per process."""
 
     def __init__(self, config: Config) -> None:
@@ -60,20 +60,22 @@ class Parts:
         database = Database(config, name="notifications")
         self.store = NotificationStore(database)
         self.templates = TemplateStore(database)
-        self.holder = Holder(database)
+        self.holder = ProcessLock(database)
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         self.public_url = config.notifications.public_url.rstrip("/")
         self.sms_accounts = sms_accounts(config.notifications, environment=config.environment)
         self.providers = make_providers(config.notifications, environment=config.environment)
-        self.writer = Writer(
+        self.writer = NotificationWriter(
             self._templates,
             self.keys,
             public_url=self.public_url,
             link_lifetime_s=config.notifications.link_lifetime_s,
             digest_at=settings.digest_time(config.notifications),
         )
-        self.answering = Answering(ReplyStore(database), self.keys)
-        self.delivery = Delivery(self.store, self.holder, self.writer, self.providers, config.notifications)
+        self.answering = ReplyIntake(ReplyStore(database), self.keys)
+        self.delivery = NotificationDelivery(
+            self.store, self.holder, self.writer, self.providers, config.notifications
+        )
         self._known: dict[int, tuple[float, Templates]] = {}
 
     def _templates(self, tenant_id: int) -> Templates:
@@ -98,7 +100,7 @@ class NotificationsService:
 
     events = Publisher()
     alerts = RpcProxy("alerts")
-    parts = Resource(Parts)
+    parts = Resource(NotificationsParts)
 
     list_notifications = rpc_of("store", NotificationStore.list_notifications)
     list_templates = rpc_of("templates", TemplateStore.list_templates)
@@ -151,7 +153,7 @@ class NotificationsService:
 
         A crash of this process loses none of them.
         """
-        self.parts.delivery.tell_finished(self._publish)
+        self.parts.delivery.publish_finished(self._publish)
 
     @timer(1.0, rest_s=RECOVERY_REST_S)
     def recover_attempts(self) -> float | None:
@@ -242,7 +244,7 @@ class NotificationsService:
 
     def _acknowledge(self, reference: UUID, *, how: str) -> None:
         row = self.parts.store.find(reference)
-        who = row.name or shown_address(row.channel, row.recipient)
+        who = row.name or masked_address(row.channel, row.recipient)
         self.alerts.acknowledge_alert(tenant_id=row.tenant_id, alert_id=str(row.alert_id), by=who, note=how)
 
     def _reference(self, token: str) -> UUID:

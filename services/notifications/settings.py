@@ -12,7 +12,7 @@ from datetime import time
 from services.contracts.errors import Misconfigured
 from services.notifications.channels.provider import (
     Provider,
-    Setting,
+    ProviderSetting,
     Values,
     required_of,
     text_of,
@@ -20,13 +20,13 @@ from services.notifications.channels.provider import (
 )
 from services.notifications.channels.sms_providers import SMS_PROVIDERS, settings_of
 from services.outgoing.contact_addresses import fallback, is_phone, phone_fault
-from services.platform.config import Notifications
+from services.platform.config import NotificationsSettings
 
 SENDER_ID = re.compile(r"[A-Za-z0-9]{1,11}")
 """Sender of an SMS that is no number: GSM 03.40 has room for 11 characters."""
 
 
-def problems(config: Notifications) -> list[str]:
+def problems(config: NotificationsSettings) -> list[str]:
     """Return the faults of the settings. Each names the variable, the fault and the remedy."""
     return [
         *_firebase(config),
@@ -37,7 +37,7 @@ def problems(config: Notifications) -> list[str]:
     ]
 
 
-def digest_time(config: Notifications) -> time:
+def digest_time(config: NotificationsSettings) -> time:
     """Return the time of day of the digest. Raises `Misconfigured`."""
     try:
         return time.fromisoformat(config.digest_at)
@@ -53,14 +53,14 @@ def is_usable(provider: type[Provider], values: Values) -> bool:
     return is_complete and not any(_fault(setting, values) for setting in provider.settings)
 
 
-def _digest(config: Notifications) -> Iterator[str]:
+def _digest(config: NotificationsSettings) -> Iterator[str]:
     try:
         digest_time(config)
     except Misconfigured as error:
         yield str(error)
 
 
-def _firebase(config: Notifications) -> Iterator[str]:
+def _firebase(config: NotificationsSettings) -> Iterator[str]:
     if config.fcm_server_key:
         yield (
             "FCM_SERVER_KEY is set, but Google withdrew the API that took such keys in 2024: no push goes out by it;"
@@ -90,7 +90,7 @@ def _provider(provider: type[Provider], values: Values) -> Iterator[str]:
     yield from provider.problems(values)
 
 
-def _fault(setting: Setting, values: Values) -> str:
+def _fault(setting: ProviderSetting, values: Values) -> str:
     """Return the fault of a setting that is not of its kind; empty: none."""
     value = values.get(setting.name, "")
     if not isinstance(value, str):
@@ -102,7 +102,7 @@ def _fault(setting: Setting, values: Values) -> str:
     return f"{value!r} is not in E.164 form ({phone_fault(value)}); write it as +15017122661{further}"
 
 
-def _public_url(config: Notifications) -> Iterator[str]:
+def _public_url(config: NotificationsSettings) -> Iterator[str]:
     url = config.public_url
     if url and not url.startswith(("https://", "http://")):
         yield f"VIGIL_PUBLIC_URL: {url!r} is not a URL; write it as https://noc.example.com"

@@ -16,19 +16,19 @@ from sqlalchemy import Connection, Row, text
 from services.contracts.errors import NotFound
 from services.contracts.events import NotificationFinished
 from services.contracts.ids import as_alert_id
-from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.pagination import ListOrder, beyond, check_limit
 from services.notifications.process_lock import HELD
-from services.notifications.retry_policy import FINAL, Next
-from services.outgoing.contact_addresses import shown_address
+from services.notifications.retry_policy import FINAL, NextState
+from services.outgoing.contact_addresses import masked_address
 from services.platform.database import Database
 
 MAX_LISTED = 1000
 REPORTED_WITHIN = timedelta(days=4)
 """Time in which a report counts. Carriers report on an SMS within three days."""
-NEWEST_FIRST = Order((("notification_id", "bigint"),), descending=True)
+NEWEST_FIRST = ListOrder((("notification_id", "bigint"),), descending=True)
 
 
-class Notification(msgspec.Struct, frozen=True, kw_only=True):
+class NotificationRow(msgspec.Struct, frozen=True, kw_only=True):
     """Row of a notification for the delivery.
 
     Attributes:
@@ -67,11 +67,11 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-COLUMNS = ", ".join(f"n.{name}" for name in Notification.__struct_fields__)
+COLUMNS = ", ".join(f"n.{name}" for name in NotificationRow.__struct_fields__)
 
 
 class NewNotification(NamedTuple):
-    """Values of a new row for one notice; see `Notification`."""
+    """Values of a new row for one notice; see `NotificationRow`."""
 
     alert_id: UUID
     tenant_id: int
@@ -271,7 +271,7 @@ class NotificationStore:
         of_tenant: int | None = None,
         full_tenants: Sequence[int] = (),
         full_recipients: Sequence[tuple[int, str]] = (),
-    ) -> list[Notification]:
+    ) -> list[NotificationRow]:
         """Take due notifications of a channel for this holder, and return them.
 
         Args:
@@ -295,13 +295,13 @@ class NotificationStore:
         with self._database.across() as connection:
             return [_notification(row) for row in connection.execute(TAKE, values)]
 
-    def adopt(self, *, holder: int, limit: int) -> list[Notification]:
+    def adopt(self, *, holder: int, limit: int) -> list[NotificationRow]:
         """Take over attempts that a crash left, for this holder, and return them."""
         with self._database.across() as connection:
             found = connection.execute(ADOPT, {"holder": holder, "limit": limit})
             return [_notification(row) for row in found]
 
-    def begin(self, row: Notification, *, provider: str, holder: int, now: datetime) -> bool:
+    def begin(self, row: NotificationRow, *, provider: str, holder: int, now: datetime) -> bool:
         """Record that this provider is called now.
 
         Return False when the row is no longer this holder's.
@@ -312,8 +312,8 @@ class NotificationStore:
 
     def finish(
         self,
-        row: Notification,
-        following: Next,
+        row: NotificationRow,
+        following: NextState,
         *,
         outcome: str,
         now: datetime,
@@ -341,7 +341,7 @@ class NotificationStore:
             connection.execute(END_ATTEMPT, {**attempt, "outcome": outcome, "error": following.error[:1000]})
             _record(connection, failover, ended=ended, now=now)
 
-    def is_heard(self, alert_id: UUID) -> bool:
+    def was_accepted(self, alert_id: UUID) -> bool:
         """Return whether a notification of the alert was accepted."""
         with self._database.across() as connection:
             return bool(connection.execute(HEARD, {"alert_id": alert_id}).scalar_one())
@@ -352,7 +352,7 @@ class NotificationStore:
         with self._database.across() as connection:
             return connection.execute(WITHDRAW, values).rowcount
 
-    def tell_untold(self, tell: Any, *, limit: int = 200) -> int:
+    def publish_pending(self, tell: Any, *, limit: int = 200) -> int:
         """Pass finished notifications that are not published yet to `tell`, as one list.
 
         An exception from `tell` leaves them unpublished. Return their number.
@@ -366,7 +366,7 @@ class NotificationStore:
 
     def report(
         self, reference: UUID, *, state: str, error: str, provider_ref: str | None, now: datetime
-    ) -> Notification | None:
+    ) -> NotificationRow | None:
         """Record a later report of a provider.
 
         Returns:
@@ -434,15 +434,15 @@ def _record(
     )
 
 
-def _notification(row: Row[Any]) -> Notification:
-    return msgspec.convert(dict(row._mapping), Notification)
+def _notification(row: Row[Any]) -> NotificationRow:
+    return msgspec.convert(dict(row._mapping), NotificationRow)
 
 
 def _finished(row: Row[Any]) -> NotificationFinished:
     values: Mapping[str, Any] = {
         name: value for name, value in row._mapping.items() if name in NotificationFinished.__struct_fields__
     }
-    shown = shown_address(row.channel, row.recipient)
+    shown = masked_address(row.channel, row.recipient)
     return NotificationFinished(
         **{
             **values,
@@ -459,12 +459,12 @@ def _listed(row: Row[Any]) -> dict[str, Any]:
 
     A push token or a URL is a secret of the contact, so it is masked.
     """
-    shown = shown_address(row.channel, row.recipient)
+    shown = masked_address(row.channel, row.recipient)
     return {**row._mapping, "recipient": shown, "name": _shown_name(row)}
 
 
 def _shown_name(row: Row[Any]) -> str:
-    return shown_address(row.channel, row.recipient) if row.name == row.recipient else str(row.name)
+    return masked_address(row.channel, row.recipient) if row.name == row.recipient else str(row.name)
 
 
 def new_reference() -> UUID:

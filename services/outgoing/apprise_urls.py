@@ -2,7 +2,7 @@
 
 A tenant writes such a URL, and apprise makes requests of it. Some options are in no list, and so
 are refused. They lead elsewhere (`template`, `avatar_url`, `attach`), weaken a request (`verify`,
-`redirect`) or stretch it (`retry`, `rto`). `AnywhereChannel` refuses a request to a host that the
+`redirect`) or stretch it (`retry`, `rto`). `AppriseChannel` refuses a request to a host that the
 service does not have, when the request is made.
 
 To offer a further service:
@@ -27,7 +27,7 @@ OPTION = re.compile(r"[a-z_]+")
 MAX_URL = 2048
 
 
-class Service(msgspec.Struct, frozen=True, kw_only=True):
+class AppriseService(msgspec.Struct, frozen=True, kw_only=True):
     """A service behind apprise: its hosts and the options that its URLs may have.
 
     `suffixes`: the ends of its hosts. `self_hosted`: the URL names the host of a private server.
@@ -49,12 +49,12 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         return own or host in self.hosts or (bool(self.suffixes) and host.endswith(self.suffixes))
 
 
-def _service(hosts: str = "", options: str = "", *, suffixes: str = "", **kind: bool) -> Service:
+def _service(hosts: str = "", options: str = "", *, suffixes: str = "", **kind: bool) -> AppriseService:
     """Return a service; `hosts`, `options` and `suffixes` are words separated by spaces.
 
     Every service has the option `format`, which says how the text is marked up.
     """
-    return Service(
+    return AppriseService(
         hosts=tuple(hosts.split()),
         suffixes=tuple(suffixes.split()),
         options=frozenset({*options.split(), "format"}),
@@ -73,7 +73,7 @@ _WORKFLOWS = _service(
     suffixes=".logic.azure.com .logic.azure.us .logic.azure.cn .api.powerplatform.com",
     host_in_url=True,
 )
-SERVICES: Mapping[str, Service] = {
+SERVICES: Mapping[str, AppriseService] = {
     "discord": _service("discord.com", "tts thread ping flags fields footer"),
     "flock": _service("api.flock.com api.flock.co", "to"),
     "gchat": _service("chat.googleapis.com", "workspace key token thread"),
@@ -156,13 +156,13 @@ def options_fault(scheme: str, options: Mapping[str, object]) -> str | None:
     return _options_fault(list(options), scheme, SERVICES[scheme])
 
 
-def _query_fault(query: str, scheme: str, service: Service) -> str | None:
+def _query_fault(query: str, scheme: str, service: AppriseService) -> str | None:
     if "?" in query or "#" in query or ";" in query or not FORM.fullmatch(query):
         return f"the part of this {scheme}:// URL after ? has characters that it may not have"
     return _options_fault([part.partition("=")[0] for part in query.split("&") if part], scheme, service)
 
 
-def _options_fault(names: list[str], scheme: str, service: Service) -> str | None:
+def _options_fault(names: list[str], scheme: str, service: AppriseService) -> str | None:
     for name in names:
         if not OPTION.fullmatch(name) or name not in service.options:
             allowed = ", ".join(sorted(service.options))

@@ -21,7 +21,13 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool
 
-from services.outgoing.rules import ForbiddenDestination, Rule, Target, check_addresses, check_url
+from services.outgoing.rules import (
+    Destination,
+    DestinationRule,
+    ForbiddenDestination,
+    check_addresses,
+    check_url,
+)
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 262_144
@@ -33,7 +39,7 @@ The next one is tried only when the one before took no connection.
 
 Resolve = Callable[[str, int], list[str]]
 """Function from (host, port) to addresses. Raises `OSError`."""
-Allows = Callable[[Target], bool]
+Allows = Callable[[Destination], bool]
 """A further check of a destination, for libraries that build their URLs themselves."""
 
 
@@ -52,7 +58,7 @@ def system_trust() -> str | bool:
     return paths.cafile or paths.capath or True
 
 
-class Answer:
+class HttpResponse:
     """Status, headers and the first bytes of a body."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -61,13 +67,15 @@ class Answer:
         self.body = body
 
 
-class Client:
+class OutgoingClient:
     """Client for requests under one rule.
 
     `trust` is as in `requests`: True, or a file or folder of certificates.
     """
 
-    def __init__(self, rule: Rule, *, resolver: Resolve = resolve, trust: str | bool = True) -> None:
+    def __init__(
+        self, rule: DestinationRule, *, resolver: Resolve = resolve, trust: str | bool = True
+    ) -> None:
         self._rule = rule
         self._resolver = resolver
         self._trust = trust
@@ -77,11 +85,11 @@ class Client:
         adapter = _GuardedAdapter(self._rule, self._resolver, allows)
         return GuardedSession(adapter, trust=self._trust, ends_at_s=time.monotonic() + deadline_s)
 
-    def request(self, method: str, url: str, *, deadline_s: float, **options: Any) -> Answer:
+    def request(self, method: str, url: str, *, deadline_s: float, **options: Any) -> HttpResponse:
         """Make one request. Raises `ForbiddenDestination`, `requests.RequestException`, `TimeoutError`."""
         with self.session(deadline_s=deadline_s) as session:
             response = session.request(method, url, **options)
-            return Answer(response.status_code, response.headers, response.content)
+            return HttpResponse(response.status_code, response.headers, response.content)
 
 
 class GuardedSession(requests.Session):
@@ -137,7 +145,7 @@ class _GuardedAdapter(HTTPAdapter):
     It talks to the address (Host, SNI, certificate) by the name that was asked for.
     """
 
-    def __init__(self, rule: Rule, resolver: Resolve, allows: Allows | None) -> None:
+    def __init__(self, rule: DestinationRule, resolver: Resolve, allows: Allows | None) -> None:
         self._rule = rule
         self._resolver = resolver
         self._allows = allows
@@ -181,27 +189,27 @@ class _GuardedAdapter(HTTPAdapter):
         pool: HTTPConnectionPool = self.poolmanager.connection_from_host(**host, pool_kwargs=options)
         return pool
 
-    def _addresses(self, target: Target) -> list[str]:
+    def _addresses(self, target: Destination) -> list[str]:
         """Return the addresses to try. Raises `ForbiddenDestination`, `requests.ConnectionError`."""
         try:
             with _deadline(CONNECT_TIMEOUT_S):
                 addresses = self._resolver(target.host, target.port)
         except (OSError, ValueError) as error:
-            raise NotFound(f"{target.host}: {error}") from error
+            raise HostNotFound(f"{target.host}: {error}") from error
         if not addresses:
-            raise NotFound(f"{target.host} has no address")
+            raise HostNotFound(f"{target.host} has no address")
         check_addresses(target, addresses, self._rule)
         return addresses[:MOST_ADDRESSES]
 
 
-class NotFound(requests.ConnectionError):
+class HostNotFound(requests.ConnectionError):
     """A host name that has no address, or that could not be looked up."""
 
 
 def never_connected(error: BaseException) -> bool:
     """Return whether a connection was never made: then nothing can have been sent."""
     names = ("NewConnectionError", "NameResolutionError")
-    return any(isinstance(link, NotFound) or type(link).__name__ in names for link in chain(error))
+    return any(isinstance(link, HostNotFound) or type(link).__name__ in names for link in chain(error))
 
 
 def chain(error: BaseException | None) -> list[BaseException]:

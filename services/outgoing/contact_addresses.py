@@ -12,7 +12,7 @@ import phonenumbers
 from services.contracts.errors import Refused
 from services.outgoing.apprise_urls import url_fault as apprise_fault
 from services.outgoing.rules import CLOSED_NETWORK, ForbiddenDestination, check_url
-from services.platform.config import Notifications
+from services.platform.config import NotificationsSettings
 
 EMAIL = re.compile(r"[^@\s,;<>\"\\]{1,64}@[^@\s,;<>\"\\]{1,253}")
 
@@ -117,26 +117,26 @@ FAULTS: dict[str, Callable[[str], str | None]] = {"sms": phone_fault, "url": url
 """By channel: the function that returns the exact fault of an address."""
 
 
-def shown_address(channel: str, address: str) -> str:
+def masked_address(channel: str, address: str) -> str:
     """Return an address as lists, records and packs show it: push tokens and URLs are secrets."""
     if channel == "push":
-        return shown_push(address)
-    return shown_url(address) if channel == "url" else address
+        return masked_push(address)
+    return masked_url(address) if channel == "url" else address
 
 
-def shown_push(token: str) -> str:
+def masked_push(token: str) -> str:
     """Return the last 4 characters of a registration token; a topic is no secret."""
     return token if token.startswith("/topics/") else f"...{token[-4:]}"
 
 
-def shown_url(url: str) -> str:
+def masked_url(url: str) -> str:
     """Return the scheme, and the host of a webhook; the rest of such a URL is a password."""
     scheme, _, rest = url.partition("://")
     host = _host(url) if scheme.lower() in WITH_HOST else ""
     return f"{scheme[:20]}://{host}{'/' if host and rest else ''}..."
 
 
-def shown_contact(row: dict[str, Any]) -> dict[str, Any]:
+def masked_contact(row: dict[str, Any]) -> dict[str, Any]:
     """Return a contact's row for display, without the secret parts of its addresses.
 
     Those parts would let others write to the contact.
@@ -144,8 +144,8 @@ def shown_contact(row: dict[str, Any]) -> dict[str, Any]:
     push_token, url = row["push_token"], row["url"]
     return {
         **row,
-        "push_token": shown_push(push_token) if push_token else push_token,
-        "url": shown_url(url) if url else url,
+        "push_token": masked_push(push_token) if push_token else push_token,
+        "url": masked_url(url) if url else url,
         "url_problem": url_fault(url) if url else None,
     }
 
@@ -157,7 +157,7 @@ def _host(url: str) -> str:
         return ""
 
 
-def fallback(config: Notifications) -> tuple[dict[str, list[str]], list[str]]:
+def fallback(config: NotificationsSettings) -> tuple[dict[str, list[str]], list[str]]:
     """Return the usable ALERT_..._RECIPIENTS by channel, and one sentence for each unusable one.
 
     One bad number stops no other.
@@ -177,7 +177,7 @@ def fallback(config: Notifications) -> tuple[dict[str, list[str]], list[str]]:
                 usable.setdefault(channel, []).append(address)
             else:
                 fault = f" ({FAULTS[channel](address)})" if channel in FAULTS else ""
-                shown = address if channel in ("sms", "email") else shown_address(channel, address)
+                shown = address if channel in ("sms", "email") else masked_address(channel, address)
                 problems.append(
                     f"{variable}: {shown!r} is not {example}{fault}; it gets no notifications until it is corrected"
                 )

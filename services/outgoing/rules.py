@@ -42,7 +42,7 @@ class ForbiddenDestination(VigilError):  # noqa: N818
     """A destination that the rule of a request forbids. No byte was sent."""
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
+class DestinationRule(msgspec.Struct, frozen=True, kw_only=True):
     """The destinations that a kind of request may have.
 
     `ports`: the allowed ports; empty: any. `plain`: http to anywhere is allowed. Without `plain`,
@@ -56,7 +56,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     ports: frozenset[int] = frozenset()
 
 
-class Target(msgspec.Struct, frozen=True):
+class Destination(msgspec.Struct, frozen=True):
     """A destination of valid form.
 
     `host` is in lower case, without brackets and without a dot at its end.
@@ -67,27 +67,27 @@ class Target(msgspec.Struct, frozen=True):
     port: int
 
 
-def tenant(ports: Sequence[int]) -> Rule:
+def tenant(ports: Sequence[int]) -> DestinationRule:
     """Return the rule of URLs that a tenant writes."""
-    return Rule(name="tenant", private=False, plain=False, ports=frozenset(ports))
+    return DestinationRule(name="tenant", private=False, plain=False, ports=frozenset(ports))
 
 
-CLOSED_NETWORK = Rule(name="closed network", private=True, plain=True)
-OPERATOR = Rule(name="operator", private=True, plain=False)
-DEVELOPMENT = Rule(name="development", private=True, plain=True)
+CLOSED_NETWORK = DestinationRule(name="closed network", private=True, plain=True)
+OPERATOR = DestinationRule(name="operator", private=True, plain=False)
+DEVELOPMENT = DestinationRule(name="development", private=True, plain=True)
 
 
-def of_operator(environment: str) -> Rule:
+def of_operator(environment: str) -> DestinationRule:
     """Return the rule of URLs in the configuration."""
     return OPERATOR if environment == "production" else DEVELOPMENT
 
 
-def of_tenants(*, allow_private: bool, ports: Sequence[int]) -> Rule:
+def of_tenants(*, allow_private: bool, ports: Sequence[int]) -> DestinationRule:
     """Return the rule of URLs that tenants write, as the installation is configured."""
     return CLOSED_NETWORK if allow_private else tenant(ports)
 
 
-def check_url(url: str, rule: Rule) -> Target:
+def check_url(url: str, rule: DestinationRule) -> Destination:
     """Return the destination of a URL, by its form alone. Raises `ForbiddenDestination`."""
     if len(url) > MAX_URL:
         raise ForbiddenDestination(f"the URL has more than {MAX_URL} characters")
@@ -109,10 +109,10 @@ def check_url(url: str, rule: Rule) -> Target:
         raise ForbiddenDestination(f"port {port} is not allowed; allowed are {allowed}")
     if "[" in parts.netloc and ":" not in host:
         raise ForbiddenDestination(f"[{host}] is not an IPv6 address")
-    return Target(parts.scheme, _checked_host(host, rule), port)
+    return Destination(parts.scheme, _checked_host(host, rule), port)
 
 
-def check_addresses(target: Target, addresses: Sequence[str], rule: Rule) -> None:
+def check_addresses(target: Destination, addresses: Sequence[str], rule: DestinationRule) -> None:
     """Check all addresses of a name against the rule; one forbidden address is enough to refuse.
 
     Raises:
@@ -124,7 +124,7 @@ def check_addresses(target: Target, addresses: Sequence[str], rule: Rule) -> Non
         raise ForbiddenDestination(f"{target.host} is not this machine: the URL must begin with https://")
 
 
-def _checked_host(host: str, rule: Rule) -> str:
+def _checked_host(host: str, rule: DestinationRule) -> str:
     """Return the host in its one form.
 
     An address is written in full. A name has a dot, unless it may be of this network.

@@ -41,7 +41,7 @@ watched while Vigil runs.
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::(?P<default>[^}]*))?\}")
 
 
-class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str
     port: int
     username: str
@@ -64,7 +64,7 @@ class SourceLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     burst: Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_payload_bytes: int
     max_depth: int
     max_clock_ahead_s: float
@@ -85,7 +85,7 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retained_sweep_s: float
 
 
-class Amqp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AmqpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uri: str
     publish_deadline_s: float
     rpc_timeout_s: float
@@ -96,12 +96,12 @@ class Amqp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shards: Annotated[int, msgspec.Meta(ge=1, le=64)]
 
 
-class Redis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str
     key_prefix: str
 
 
-class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str
     owner_url: str
     connect_timeout_s: int
@@ -112,7 +112,7 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The process whose roles are taken, set by `ops.run`. Empty: those of operators' commands."""
 
 
-class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FeedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encryption: Literal["fernet", "none", "off"]
     encryption_keys: str
     encryption_keys_file: str
@@ -126,7 +126,7 @@ class RateLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window_s: Annotated[float, msgspec.Meta(gt=0)]
 
 
-class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NocSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str
     port: int
     server_host: str
@@ -183,15 +183,15 @@ class Noc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         }[service]
 
 
-class Storm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StormSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alerts: int
     window_s: float
     quiet_s: float
 
 
-class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AlertsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: dict[str, Any]
-    storm: Storm
+    storm: StormSettings
     shelve_max_s: float
     press_again_s: Annotated[float, msgspec.Meta(ge=0)]
     evidence_key_file: str
@@ -202,7 +202,7 @@ AtLeast0 = Annotated[float, msgspec.Meta(ge=0)]
 AtLeast1 = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Location(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LocationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accuracy_default_m: Above0
     accuracy_floor_m: Above0
     scatter_fixes: Annotated[int, msgspec.Meta(ge=4, le=64)]
@@ -224,7 +224,7 @@ class Location(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alert_silence_limit_s: AtLeast0 = 86_400
 
 
-class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NotificationsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     email_recipients: str
     sms_recipients: str
     push_recipients: str
@@ -255,13 +255,13 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The other keys of the section: settings that SMS providers declare."""
 
 
-class Retention(RetentionDays, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RetentionSettings(RetentionDays, frozen=True, forbid_unknown_fields=True, kw_only=True):
     run_hour: Annotated[int, msgspec.Meta(ge=0, le=23)]
     weeks_ahead: Annotated[int, msgspec.Meta(ge=2, le=50)]
     shift_tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=7200)]
 
 
-class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class WatchdogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tenant_id: int
     interval_s: float
     deadline_s: float
@@ -270,17 +270,17 @@ class Watchdog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mqtt_password: str
 
 
-class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BackupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     directory: str
     keep: int
 
 
-class Supervision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SupervisionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stall_timeout_s: float
     work_timeout_s: float
 
 
-class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LoggingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
@@ -290,24 +290,24 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environment: Literal["development", "production"]
     registration: Literal["open", "closed"]
     default_tenant_id: int
-    mqtt: Mqtt
-    gateway: Gateway
-    amqp: Amqp
-    redis: Redis
-    database: Database
-    feed: Feed
-    noc: Noc
+    mqtt: MqttSettings
+    gateway: GatewaySettings
+    amqp: AmqpSettings
+    redis: RedisSettings
+    database: DatabaseSettings
+    feed: FeedSettings
+    noc: NocSettings
     workers: dict[str, int]
     connections: dict[str, int]
     rules: list[dict[str, Any]]
-    alerts: Alerts
-    location: Location
-    notifications: Notifications
-    retention: Retention
-    watchdog: Watchdog
-    backup: Backup
-    supervision: Supervision
-    logging: Logging
+    alerts: AlertsSettings
+    location: LocationSettings
+    notifications: NotificationsSettings
+    retention: RetentionSettings
+    watchdog: WatchdogSettings
+    backup: BackupSettings
+    supervision: SupervisionSettings
+    logging: LoggingSettings
 
 
 def substitute(node: Any, environ: Mapping[str, str], secrets: Collection[str] = SECRETS) -> Any:
@@ -390,7 +390,7 @@ def _filled(tree: Any, environ: Mapping[str, str]) -> Any:
     if not isinstance(section, dict):
         return substitute(tree, environ)
 
-    own = set(Notifications.__struct_fields__) - {"providers"}
+    own = set(NotificationsSettings.__struct_fields__) - {"providers"}
     of_providers = {key: value for key, value in section.items() if key not in own}
     named = {match["name"] for match in VARIABLE.finditer(str(of_providers))}
     known = {key: value for key, value in section.items() if key in own}

@@ -261,7 +261,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise
 
 
-def ask_database(config: Config) -> None:
+def check_database(config: Config) -> None:
     """Return when PostgreSQL takes a new connection and answers.
 
     The connection has the login's own rights and is outside of every pool. A pool may be full of

@@ -39,7 +39,7 @@ _REDIS = ("ConnectionError", "TimeoutError", "ReadOnlyError", "OutOfMemoryError"
 _AMQP = (RecoverableConnectionError, InternalError, KombuOperationalError)
 
 
-class Away(NamedTuple):
+class ServerAway(NamedTuple):
     """A server that is away.
 
     `hung_up`: it broke off while it worked, perhaps because of what it was given.
@@ -49,20 +49,20 @@ class Away(NamedTuple):
     hung_up: bool = False
 
 
-def outage_in(error: BaseException) -> Away | None:
+def outage_in(error: BaseException) -> ServerAway | None:
     """Return the server that is away, by an error of its driver; None when it is no outage."""
     if _is(error, "sqlalchemy.exc", "TimeoutError"):
         # Other requests hold all connections: the waiting one is not to blame.
-        return Away(POSTGRES)
+        return ServerAway(POSTGRES)
     if _is(error, "sqlalchemy.exc", "DBAPIError"):
         return _of_postgres(error)
     if _is(error, "redis.exceptions", "RedisError"):
-        return Away(REDIS) if _is(error, "redis.exceptions", *_REDIS) else None
+        return ServerAway(REDIS) if _is(error, "redis.exceptions", *_REDIS) else None
     if isinstance(error, _AMQP):
-        return Away(AMQP)
+        return ServerAway(AMQP)
     if isinstance(error, OSError) and not isinstance(error, AMQPError):
         # Of the four drivers, only kombu's and amqp's pass on errors of their sockets.
-        return Away(AMQP)
+        return ServerAway(AMQP)
     return None
 
 
@@ -88,13 +88,13 @@ def _is_lost(error: Any) -> bool:
     return psycopg2 is not None and type(error) is psycopg2.OperationalError
 
 
-def _of_postgres(error: Any) -> Away | None:
+def _of_postgres(error: Any) -> ServerAway | None:
     state = getattr(error.orig, "pgcode", None)
     if state is None:
         # No server has answered: it was not reached, or hung up. Other errors without a state are
         # misuse.
         is_lost = error.connection_invalidated or _is_lost(error.orig)
-        return Away(POSTGRES, hung_up=True) if is_lost else None
+        return ServerAway(POSTGRES, hung_up=True) if is_lost else None
     if state in STATES_OF_OUTAGE or state.startswith((CONNECTION, RESOURCES)):
-        return Away(POSTGRES, hung_up=state in HUNG_UP or state.startswith(CONNECTION))
+        return ServerAway(POSTGRES, hung_up=state in HUNG_UP or state.startswith(CONNECTION))
     return None

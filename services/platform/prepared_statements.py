@@ -19,7 +19,7 @@ _PARAMETER = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
 _KNOWN = "vigil_prepared"
 
 
-class Prepared:
+class PreparedStatement:
     """A statement with `:name` for each value, as in `sqlalchemy.text`.
 
     PostgreSQL finds the types of values by their use. Write `CAST(:name AS type)` where the use

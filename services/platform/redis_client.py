@@ -15,7 +15,7 @@ from redis.sentinel import Sentinel
 
 from services.platform.config import Config
 from services.platform.outages import unavailable
-from services.platform.server_lists import Sentinels, sentinels
+from services.platform.server_lists import SentinelAddresses, sentinels
 
 REDIS_LIMITS: dict[str, Any] = {
     "socket_connect_timeout": 0.5,
@@ -31,7 +31,7 @@ A read that blocks says for how long, and for less.
 SENTINEL_LIMITS = {"socket_connect_timeout": 0.3, "socket_timeout": 0.3}
 
 
-def ask_redis(config: Config) -> None:
+def check_redis(config: Config) -> None:
     """Return when Redis answers. Raises `Unavailable`."""
     client = make_redis(config)
     try:
@@ -53,7 +53,7 @@ def make_redis(config: Config) -> redis.Redis:
     return redis.Redis.from_url(config.redis.url, retry=_once(), **REDIS_LIMITS)
 
 
-def _master_of(several: Sentinels) -> redis.Redis:
+def _master_of(several: SentinelAddresses) -> redis.Redis:
     """Return a client of the current master.
 
     The sentinels are asked each time a connection is made.

@@ -22,7 +22,7 @@ LOGIN = re.compile(r"(?<=://)(?:[^@/;]*@)?")
 PASSWORD = re.compile(r"(?<=://)([^:@/;]*):[^@/;]*@")
 
 
-class Sentinels(NamedTuple):
+class SentinelAddresses(NamedTuple):
     """The addresses of Redis's sentinels, and the master to ask them for.
 
     `username` and `password` are the master's.
@@ -111,7 +111,7 @@ def database_of_many(url: str) -> str:
     )
 
 
-def sentinels(url: str) -> Sentinels | None:
+def sentinels(url: str) -> SentinelAddresses | None:
     """Return the sentinels of a `redis+sentinel://` URL; None for any other URL.
 
     Raises:
@@ -135,7 +135,7 @@ def sentinels(url: str) -> Sentinels | None:
             f" {SENTINEL_SCHEME}://host1:{SENTINEL_PORT},host2:{SENTINEL_PORT}/mymaster/0"
         )
     own = dict(parse_qsl(split.query)).get("sentinel_password")
-    return Sentinels(hosts, master, number, unquote(username) or None, unquote(password) or None, own)
+    return SentinelAddresses(hosts, master, number, unquote(username) or None, unquote(password) or None, own)
 
 
 def _sentinel(part: str) -> tuple[str, int]:

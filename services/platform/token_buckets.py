@@ -12,7 +12,7 @@ The number is more than one call adds, so that the number of buckets follows the
 """
 
 
-class Refusal(NamedTuple):
+class RateRefusal(NamedTuple):
     """A refused request.
 
     `wait_s`: seconds until the bucket has enough tokens. `is_first`: it is the first one in a row.
@@ -47,7 +47,7 @@ class TokenBuckets:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, key: str, *, now_s: float, tokens: float = 1.0) -> Refusal | None:
+    def take(self, key: str, *, now_s: float, tokens: float = 1.0) -> RateRefusal | None:
         """Take tokens from the key's bucket.
 
         Returns:
@@ -69,7 +69,7 @@ class TokenBuckets:
             bucket.is_refusing = False
             return None
         is_first, bucket.is_refusing = not bucket.is_refusing, True
-        return Refusal((tokens - bucket.tokens) * self._window_s / self._count, is_first)
+        return RateRefusal((tokens - bucket.tokens) * self._window_s / self._count, is_first)
 
     def _forget(self, now_s: float) -> None:
         """Drop buckets that are full again: they are the ones used longest ago."""

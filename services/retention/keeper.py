@@ -44,7 +44,7 @@ NOTE = text(
 )
 
 
-class Made(msgspec.Struct, frozen=True):
+class MadePartition(msgspec.Struct, frozen=True):
     """A partition that was made; `moved` rows had waited for it in the default partition."""
 
     table: str
@@ -52,7 +52,7 @@ class Made(msgspec.Struct, frozen=True):
     moved: int
 
 
-class Step(msgspec.Struct, frozen=True):
+class RemovalStep(msgspec.Struct, frozen=True):
     """The data that one transaction removed: a whole partition, or rows.
 
     The rows of a whole partition are not counted. `left`: the blocks still to do.
@@ -66,20 +66,20 @@ class Step(msgspec.Struct, frozen=True):
     left: int = 0
 
 
-class Removed(msgspec.Struct):
+class RemovedData(msgspec.Struct):
     """The result of a run for one class."""
 
     rows: int = 0
     partitions: int = 0
     bytes: int = 0
 
-    def add(self, step: Step) -> None:
+    def add(self, step: RemovalStep) -> None:
         self.rows += step.rows
         self.partitions += step.partitions
         self.bytes += step.bytes
 
 
-class Keeper:
+class RetentionKeeper:
     """The keeper of one installation.
 
     `database` is the keeper's own. A run keeps a connection for its lock, and closes at its end
@@ -95,9 +95,9 @@ class Keeper:
         self._weeks_ahead = config.retention.weeks_ahead
         self._clock = clock
         self._looked_s = float("-inf")
-        self._run: Iterator[Step] | None = None
+        self._run: Iterator[RemovalStep] | None = None
 
-    def make_partitions(self) -> list[Made]:
+    def make_partitions(self) -> list[MadePartition]:
         """Make all partitions that are wanted, a transaction each.
 
         Raises:
@@ -114,7 +114,7 @@ class Keeper:
                 failed.append(f"{table} of {monday}: {error}")
                 continue
             if moved is not None:
-                made.append(Made(table, str(monday), moved))
+                made.append(MadePartition(table, str(monday), moved))
                 log.info("partition_created", table=table, monday=str(monday), moved=moved)
         if failed:
             raise Unavailable(f"{len(failed)} partitions could not be made; {failed[0]}")
@@ -141,7 +141,7 @@ class Keeper:
             raise
         self._run = None
 
-    def steps(self, *, dry_run: bool = False) -> Iterator[Step]:
+    def steps(self, *, dry_run: bool = False) -> Iterator[RemovalStep]:
         """Do one run, a transaction at a time; yield each step.
 
         The run ends at once when another run is at work.
@@ -154,7 +154,7 @@ class Keeper:
             if not holder.execute(TRY_LOCK, {"key": ADVISORY_LOCK}).scalar_one():
                 log.info("retention_skipped")
                 return
-            started_at, removed = datetime.now(UTC), {name: Removed() for name in self._days}
+            started_at, removed = datetime.now(UTC), {name: RemovedData() for name in self._days}
             for kind, days in self._days.items():
                 for step in self._class(kind, days, dry_run=dry_run):
                     removed[kind].add(step)
@@ -167,7 +167,7 @@ class Keeper:
             holder.close()
             self._database.close()
 
-    def _class(self, kind: str, days: int, *, dry_run: bool) -> Iterator[Step]:
+    def _class(self, kind: str, days: int, *, dry_run: bool) -> Iterator[RemovalStep]:
         values = {"class": kind, "days": days, "dry_run": dry_run}
         with self._database.across() as connection:
             work = connection.execute(WORK, values).all()
@@ -175,7 +175,7 @@ class Keeper:
             if whole:
                 if not dry_run:
                     self._drop(values | {"relation": relation})
-                yield Step(kind, relation, partitions=1, bytes=size)
+                yield RemovalStep(kind, relation, partitions=1, bytes=size)
                 continue
             portion = BLOCKS.get(kind, USUAL_BLOCKS)
             for first in range(0, blocks, portion):
@@ -183,7 +183,7 @@ class Keeper:
                     rows = self._retire(
                         connection, values | {"relation": relation, "first": first, "blocks": portion}
                     )
-                yield Step(kind, relation, rows=rows, left=max(0, blocks - first - portion))
+                yield RemovalStep(kind, relation, rows=rows, left=max(0, blocks - first - portion))
 
     def _retire(self, connection: Connection, values: dict[str, object]) -> int:
         return int(connection.execute(RETIRE, values).scalar_one())
@@ -192,7 +192,7 @@ class Keeper:
         with self._database.across() as connection:
             connection.execute(DROP, values)
 
-    def _note(self, started_at: datetime, removed: dict[str, Removed]) -> None:
+    def _note(self, started_at: datetime, removed: dict[str, RemovedData]) -> None:
         told = {
             name: msgspec.to_builtins(count)
             for name, count in removed.items()

@@ -22,7 +22,7 @@ from pathlib import Path
 import structlog
 
 from services.supervision import poison
-from services.supervision.poison import DIGEST_BYTES, NONE, RECORD_BYTES, REMEMBERED, Strikes
+from services.supervision.poison import DIGEST_BYTES, NONE, RECORD_BYTES, REMEMBERED, MessageStrikes
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class CrashMarker:
         self._map = _open(path)
         if self._map[: len(MAGIC)] != MAGIC:
             self._map[:] = MAGIC.ljust(SIZE, b"\0")
-        self._strikes = Strikes(self._map[_TABLE])
+        self._strikes = MessageStrikes(self._map[_TABLE])
         self._is_copied = False
         self._count_last_run()
         _open_markers.add(self)

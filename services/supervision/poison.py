@@ -45,7 +45,7 @@ def key(message_digest: bytes, packet_id: int, fresh_key: Callable[[], bytes]) -
     ).digest()
 
 
-class Strikes:
+class MessageStrikes:
     """The strikes of messages, newest last, as a table of fixed size in bytes."""
 
     def __init__(self, table: bytes = b"") -> None:

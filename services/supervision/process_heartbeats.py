@@ -31,7 +31,7 @@ A right or the exchange is missing then.
 """
 
 
-class Fault(msgspec.Struct, frozen=True):
+class PartFault(msgspec.Struct, frozen=True):
     """A part that does not work, and for how many seconds.
 
     A part is a server, a process or a message path.
@@ -49,7 +49,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
     process: str
     instance: str
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[PartFault, ...] = ()
     takes: tuple[str, ...] = ()
     """Consumers of this process that are subscribed to all shards of their service.
 
@@ -88,11 +88,11 @@ class KnownFaults:
         """Note that a part works. Return whether that is new."""
         return self._since_s.pop(part, None) is not None
 
-    def list(self, *, now_s: float) -> tuple[Fault, ...]:
-        return tuple(Fault(part, now_s - since_s) for part, since_s in sorted(self._since_s.items()))
+    def list(self, *, now_s: float) -> tuple[PartFault, ...]:
+        return tuple(PartFault(part, now_s - since_s) for part, since_s in sorted(self._since_s.items()))
 
 
-class HeardHeartbeats:
+class HeartbeatJudge:
     """Judge of the parts that are away, by the heartbeats of all processes.
 
     Args:
@@ -106,7 +106,7 @@ class HeardHeartbeats:
         self._instance = instance
         self._heard_s: dict[str, float] = {}
         self._own_s = self._fair_from_s = self._ticked_s = started_s
-        self._reported: dict[tuple[str, str], tuple[float, tuple[Fault, ...]]] = {}
+        self._reported: dict[tuple[str, str], tuple[float, tuple[PartFault, ...]]] = {}
         self._deaf_since_s: float | None = None
 
     def tick(self, *, now_s: float) -> None:
@@ -123,7 +123,7 @@ class HeardHeartbeats:
             self._heard_s = {process: heard_s + gap_s for process, heard_s in self._heard_s.items()}
             self._reported = {key: (at_s + gap_s, faults) for key, (at_s, faults) in self._reported.items()}
 
-    def hear(self, heartbeat: Heartbeat, *, now_s: float) -> None:
+    def receive(self, heartbeat: Heartbeat, *, now_s: float) -> None:
         """Take a heartbeat that came now."""
         self.tick(now_s=now_s)
         if heartbeat.instance == self._instance:
@@ -132,7 +132,7 @@ class HeardHeartbeats:
         self._heard_s[heartbeat.process] = now_s
         self._reported[heartbeat.process, heartbeat.instance] = now_s, heartbeat.faults
 
-    def faults(self, *, now_s: float) -> list[Fault]:
+    def faults(self, *, now_s: float) -> list[PartFault]:
         """Return the parts that are away: at most one fault for each."""
         self.tick(
             now_s=now_s
@@ -140,12 +140,12 @@ class HeardHeartbeats:
         self._note_silence(now_s)
         if self._deaf_since_s is not None:
             if now_s - self._own_s > SILENT_AFTER_S or self._awaits_others(now_s):
-                return [Fault(AMQP, now_s - self._deaf_since_s)]
+                return [PartFault(AMQP, now_s - self._deaf_since_s)]
             self._deaf_since_s = None
         longest: dict[str, float] = {}
         for fault in (*self._silent(now_s), *self._still_reported(now_s)):
             longest[fault.part] = max(fault.for_s, longest.get(fault.part, 0.0))
-        return [Fault(part, for_s) for part, for_s in longest.items()]
+        return [PartFault(part, for_s) for part, for_s in longest.items()]
 
     def _note_silence(self, now_s: float) -> None:
         """Note a time in which nothing was heard, the listener's own heartbeats included.
@@ -166,7 +166,7 @@ class HeardHeartbeats:
             self._heard_s.get(process, 0.0) < self._fair_from_s for process in self._expected
         )
 
-    def _silent(self, now_s: float) -> Iterable[Fault]:
+    def _silent(self, now_s: float) -> Iterable[PartFault]:
         """Yield the processes that are silent while the listener still hears itself.
 
         When RabbitMQ stops, all processes fall silent within one interval, some of them a little
@@ -176,13 +176,13 @@ class HeardHeartbeats:
             heard_s = self._heard_s.get(process, self._fair_from_s)
             since_s = max(heard_s, self._fair_from_s)
             if now_s - since_s > SILENT_AFTER_S and self._own_s - since_s > SILENT_AFTER_S - INTERVAL_S:
-                yield Fault(process, now_s - heard_s)
+                yield PartFault(process, now_s - heard_s)
 
-    def _still_reported(self, now_s: float) -> Iterable[Fault]:
+    def _still_reported(self, now_s: float) -> Iterable[PartFault]:
         """Yield the faults reported by processes that are still heard."""
         for key, (heard_s, faults) in list(self._reported.items()):
             if now_s - max(heard_s, self._fair_from_s) > SILENT_AFTER_S:
                 del self._reported[key]
                 continue
             for fault in faults:
-                yield Fault(fault.part, fault.for_s + now_s - heard_s)
+                yield PartFault(fault.part, fault.for_s + now_s - heard_s)

@@ -25,7 +25,7 @@ _own: list[str] = []
 """The name of this process, once it has begun."""
 
 
-class Record(msgspec.Struct):
+class RestartRecord(msgspec.Struct):
     """Unplanned ends of a process, with the cause of the last one.
 
     `running`: it has not ended in order. `stalled_s`: its loop had stood still for at least so many
@@ -62,7 +62,7 @@ def report_path(process: str) -> Path | None:
     return path(f"{process}.stall")
 
 
-def begin(process: str, *, stalled_s: float | None, why: str = "") -> tuple[str, Record]:
+def begin(process: str, *, stalled_s: float | None, why: str = "") -> tuple[str, RestartRecord]:
     """Note the start of a process.
 
     Returns:
@@ -74,7 +74,7 @@ def begin(process: str, *, stalled_s: float | None, why: str = "") -> tuple[str,
     _own[:] = [process]
     file = _file(process)
     if file is None:
-        return "", Record()
+        return "", RestartRecord()
     now = datetime.now(UTC)
     record = read(file)
     record.counted_since = record.counted_since or now
@@ -98,40 +98,40 @@ def end(process: str) -> None:
         _write(file, record)
 
 
-def records() -> dict[str, Record]:
+def records() -> dict[str, RestartRecord]:
     """Return the records of all processes by name. Raises `OSError`."""
     directory = os.environ.get(VARIABLE)
     found = sorted(Path(directory).glob("*.restarts")) if directory else []
     return {file.name.removesuffix(".restarts"): read(file) for file in found}
 
 
-def read(file: Path) -> Record:
+def read(file: Path) -> RestartRecord:
     """Return a record; an empty one when there is none, or the file is damaged.
 
     Raises:
         OSError: The file cannot be read.
     """
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Record)
+        return msgspec.json.decode(file.read_bytes(), type=RestartRecord)
     except FileNotFoundError:
-        return Record()
+        return RestartRecord()
     except msgspec.DecodeError as error:
         log.warning("restart_record_not_read", path=str(file), error=str(error))
-        return Record()
+        return RestartRecord()
 
 
-def in_words(record: Record) -> str:
+def in_words(record: RestartRecord) -> str:
     """Return a text for operators: how often a process was restarted, and the last reason."""
     if not record.restarts:
         return "not restarted"
     at = f" at {record.noticed_at:%Y-%m-%d %H:%M} UTC" if record.noticed_at else ""
-    ended = "it was killed or crashed" if record.stalled_s is None else stood_still(record.stalled_s)
+    ended = "it was killed or crashed" if record.stalled_s is None else stalled_in_words(record.stalled_s)
     why = record.why or ended
     times = "once" if record.restarts == 1 else f"{record.restarts} times"
     return f"restarted {times}, last{at} because {why}"
 
 
-def stood_still(seconds: float) -> str:
+def stalled_in_words(seconds: float) -> str:
     """Return the words for a loop that stood still for so many seconds."""
     return f"its loop stood still for {seconds:g} s"
 
@@ -140,7 +140,7 @@ def _file(process: str) -> Path | None:
     return path(f"{process}.restarts")
 
 
-def _write(file: Path, record: Record) -> None:
+def _write(file: Path, record: RestartRecord) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_suffix(".new")
     fresh.write_bytes(msgspec.json.encode(record))

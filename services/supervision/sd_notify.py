@@ -33,7 +33,7 @@ def _dropped(reason: str) -> None:
     metrics.notification_dropped.labels(reason).inc()
 
 
-def say(*assignments: str) -> bool:
+def notify(*assignments: str) -> bool:
     """Send assignments such as `READY=1` in one datagram.
 
     Returns:
@@ -61,7 +61,7 @@ def say(*assignments: str) -> bool:
 
 def status(text: str) -> bool:
     """Report in one line what this process is doing; an empty text withdraws the report."""
-    return say("STATUS=" + " ".join(text.split()))
+    return notify("STATUS=" + " ".join(text.split()))
 
 
 def read(datagram: bytes) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 
-class Work(NamedTuple):
+class PartWork(NamedTuple):
     """The work of one part.
 
     `in_hand`: a description of the work, for operators; empty when there is none. `finished`:
@@ -22,21 +22,21 @@ class Work(NamedTuple):
     finished: int
 
 
-_looks: list[Callable[[], Mapping[str, Work]]] = []
+_looks: list[Callable[[], Mapping[str, PartWork]]] = []
 
 
-def watch(look: Callable[[], Mapping[str, Work]]) -> None:
+def watch(look: Callable[[], Mapping[str, PartWork]]) -> None:
     """Have the work of some parts, by their names, watched from now on."""
     if look not in _looks:
         _looks.append(look)
 
 
-def parts() -> dict[str, Work]:
+def parts() -> dict[str, PartWork]:
     """Return the work of each part now."""
     return {name: part for look in _looks for name, part in look().items()}
 
 
-class Standing:
+class StalledTime:
     """The time for which the work of one part has stood still, by turns of the watch. Pure."""
 
     LONGEST_TURN_S = 2.0
@@ -50,7 +50,7 @@ class Standing:
         self._looked_s: float | None = None
         self.stood_s = 0.0
 
-    def look(self, work: Work, now_s: float) -> float:
+    def look(self, work: PartWork, now_s: float) -> float:
         """Return for how many seconds there has been work in hand and none was finished."""
         turn_s = 0.0 if self._looked_s is None else min(now_s - self._looked_s, self.LONGEST_TURN_S)
         self._looked_s = now_s

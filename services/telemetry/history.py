@@ -9,12 +9,12 @@ from sqlalchemy import text
 
 from services.contracts.errors import NotFound, Refused
 from services.contracts.families import TELEMETRY, BatchedFamily
-from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.pagination import ListOrder, beyond, check_limit
 from services.platform.database import Database
 
 MAX_LISTED = 10_000
 FAMILY = text("SELECT family FROM source_state WHERE tenant_id = :tenant_id AND source_id = :source_id")
-NEWEST_FIRST = Order((("received_at", "timestamptz"), ("message_key", "uuid")), descending=True)
+NEWEST_FIRST = ListOrder((("received_at", "timestamptz"), ("message_key", "uuid")), descending=True)
 
 
 class HistoryStore:

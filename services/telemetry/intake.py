@@ -15,23 +15,23 @@ from services.contracts.families import BatchedFamily, Reading, SensorReading
 from services.contracts.source_status import SourceStatus
 from services.ingestion import admission, bulk_insert
 from services.ingestion.effects import Effects
-from services.ingestion.source_registry import Registry, Source
+from services.ingestion.source_registry import Source, SourceRegistry
 from services.telemetry import offline
-from services.telemetry.rule_cache import RuleBook
-from services.telemetry.rule_engine import Ruleset, of_refused_alarm
-from services.telemetry.source_states import Known, Verdict, correct, follow
-from services.telemetry.store import State, TelemetryStore
+from services.telemetry.rule_cache import RuleCache
+from services.telemetry.rule_engine import Ruleset, refused_alarm_finding
+from services.telemetry.source_states import DatedFinding, KnownSource, correct, follow
+from services.telemetry.store import SourceAfterBatch, TelemetryStore
 
 Admitted = Sequence[tuple[Reading, Source]]
 Place = tuple[int, int | None]
 """Tenant and site, which decide the rules in force."""
 
 
-class Intake:
+class ReadingIntake:
     """Intake of batches of one kind of reading."""
 
     def __init__(
-        self, store: TelemetryStore, registry: Registry, row: BatchedFamily, rules: RuleBook
+        self, store: TelemetryStore, registry: SourceRegistry, row: BatchedFamily, rules: RuleCache
     ) -> None:
         self._store = store
         self._registry = registry
@@ -87,12 +87,12 @@ class Intake:
         self,
         connection: Connection,
         by_source: Mapping[str, tuple[Source, list[Reading]]],
-        before: Mapping[str, Known],
+        before: Mapping[str, KnownSource],
         rulesets: Mapping[Place, Ruleset],
     ) -> Effects:
         effects = Effects()
-        states: list[State] = []
-        silenced: list[offline.Silenced] = []
+        states: list[SourceAfterBatch] = []
+        silenced: list[offline.OfflineSource] = []
         kept: list[tuple[Reading, Source]] = []
         for source_id, (source, sent) in by_source.items():
             known = before.get(source_id)
@@ -100,7 +100,7 @@ class Intake:
             kept += [(reading, source) for reading in readings]
             followed = follow(readings, known, rulesets[source.tenant_id, source.site_id])
             assert followed.judged_at is not None, "a source that is followed has a reading"
-            state = State(
+            state = SourceAfterBatch(
                 source_id,
                 source.tenant_id,
                 followed.newest,
@@ -117,12 +117,12 @@ class Intake:
             if state.newest is not None and (known is None or silent_since is not None):
                 effects.statuses.append((state.tenant_id, _online(state.newest, self._row.name)))
             if state.newest is not None and silent_since is not None:
-                silenced.append(offline.Silenced(source, silent_since))
+                silenced.append(offline.OfflineSource(source, silent_since))
 
         effects.stored = self._store.insert(connection, self._row, kept)
         self._store.put_states(connection, self._row, states)
         effects.cleared += offline.end(connection, silenced)
-        self._store.owed.owe(connection, effects)
+        self._store.owed.store_events(connection, effects)
         return effects
 
     def _keep_refused(
@@ -142,8 +142,8 @@ class Intake:
         met = []
         for key, reading in alarms.items():
             source = sources.get(reading.origin.source_id) or self._stranger(reading)
-            finding = of_refused_alarm(reading, reasons[key])
-            met.append(_condition(Verdict(finding, reading, reading.origin.received_at), source))
+            finding = refused_alarm_finding(reading, reasons[key])
+            met.append(_condition(DatedFinding(finding, reading, reading.origin.received_at), source))
         effects.add(self._store.keep_refused(effects.rejected, met))
 
     def _stranger(self, reading: SensorReading) -> Source:
@@ -174,7 +174,7 @@ def _by_source(admitted: Admitted) -> dict[str, tuple[Source, list[Reading]]]:
     return dict(sorted(grouped.items()))
 
 
-def _condition(verdict: Verdict, source: Source) -> Condition:
+def _condition(verdict: DatedFinding, source: Source) -> Condition:
     finding, origin = verdict.finding, verdict.reading.origin
     detail = {
         name: value for name, value in msgspec.structs.asdict(verdict.reading).items() if name != "origin"

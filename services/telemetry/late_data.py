@@ -21,7 +21,7 @@ UNSURE_S = RIGHT_WITHIN_S
 """Most seconds that a stored time is ahead: a clock that is ahead by more is corrected."""
 
 
-class Moment(NamedTuple):
+class MessageTimes(NamedTuple):
     """Both times of one message. `timed`: `recorded_at` is a device time that is believed."""
 
     recorded_at: datetime
@@ -35,12 +35,12 @@ class Moment(NamedTuple):
         return recorded_at if recorded_at < received_at else received_at
 
 
-def moment_of(origin: Origin) -> Moment:
+def message_times_of(origin: Origin) -> MessageTimes:
     """Return the times of a message whose clock has been corrected."""
-    return Moment(origin.recorded_at, origin.received_at, not origin.clock_suspect)
+    return MessageTimes(origin.recorded_at, origin.received_at, not origin.clock_suspect)
 
 
-def is_older(first: Moment, second: Moment) -> bool:
+def is_older(first: MessageTimes, second: MessageTimes) -> bool:
     """Return True when `first` was measured before `second`."""
     first_at, first_received_at, first_timed = first
     second_at, second_received_at, second_timed = second
@@ -52,7 +52,7 @@ def is_older(first: Moment, second: Moment) -> bool:
     return (first_received_at, first_at) < (second_received_at, second_at)
 
 
-def in_order(items: Iterable[tuple[Moment, T]]) -> list[tuple[Moment, T]]:
+def in_order(items: Iterable[tuple[MessageTimes, T]]) -> list[tuple[MessageTimes, T]]:
     """Sort readings of one source by device time, or else by receipt.
 
     They are sorted by device time when each of them has one that is not ahead.

@@ -28,7 +28,7 @@ from services.contracts.families import OF_DEVICES
 from services.contracts.source_status import SourceStatus, State, in_words
 from services.ingestion import bulk_insert
 from services.ingestion.effects import Effects
-from services.ingestion.liveness import Listening
+from services.ingestion.liveness import ReceptionMarks
 from services.ingestion.source_registry import Source
 from services.platform import config
 from services.telemetry.store import TelemetryStore
@@ -149,13 +149,15 @@ ENDS = {
 }
 
 
-class SilenceWatch:
+class SourceOfflineWatch:
     """Watch for sources that are offline.
 
     Several processes may look. Each source is reported by one of them, once.
     """
 
-    def __init__(self, store: TelemetryStore, listening: Listening, limits_s: Mapping[str, float]) -> None:
+    def __init__(
+        self, store: TelemetryStore, listening: ReceptionMarks, limits_s: Mapping[str, float]
+    ) -> None:
         self._store = store
         self._listening = listening
         self._limits_s = dict(limits_s)
@@ -193,7 +195,7 @@ class SilenceWatch:
 
             effects.met = [_begun(row, at) for row, at in begun]
             effects.cleared = [_over(row) for row in over]
-            self._store.owed.owe(connection, effects)
+            self._store.owed.store_events(connection, effects)
 
         self._limits_are_set = True
         effects.statuses = [
@@ -222,14 +224,14 @@ class SilenceWatch:
         return [(row, told_at[row.device_id]) for row in silent if row.device_id in told_at]
 
 
-class Silenced(NamedTuple):
+class OfflineSource(NamedTuple):
     """A source that was offline and now has a newer reading."""
 
     source: Source
     silent_since: datetime
 
 
-def end(connection: Connection, heard: Sequence[Silenced]) -> list[Condition]:
+def end(connection: Connection, heard: Sequence[OfflineSource]) -> list[Condition]:
     """Return the ends of OFFLINE of these sources.
 
     Call this in the transaction that stores the readings, once it holds the states.
@@ -254,7 +256,7 @@ def end(connection: Connection, heard: Sequence[Silenced]) -> list[Condition]:
     ]
 
 
-def limits_of(settings: config.Location) -> dict[str, float]:
+def limits_of(settings: config.LocationSettings) -> dict[str, float]:
     """Return the limits in seconds by family of device. 0 means never."""
     return {row.name: float(getattr(settings, row.silence_limit)) for row in OF_DEVICES}
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from services.contracts.errors import Misconfigured, NotFound, Refused
 from services.platform.database import Database
-from services.telemetry.rules import Override, Rule, as_tree, check_override, faults_of
+from services.telemetry.rules import Rule, RuleOverride, as_tree, check_override, faults_of
 
 SELECT = text(
     "SELECT rule, change, site_id, source_type FROM rule_override WHERE tenant_id = :tenant_id"
@@ -37,7 +37,7 @@ class OverrideStore:
         self._database = database
         self._rules = rules
 
-    def of_tenant(self, tenant_id: int) -> list[Override]:
+    def of_tenant(self, tenant_id: int) -> list[RuleOverride]:
         """Return a tenant's overrides, as the pipeline reads them."""
         with self._database.across() as connection:
             return _select(connection, tenant_id)
@@ -48,7 +48,7 @@ class OverrideStore:
             overrides = _select(connection, tenant_id)
         return listed(self._rules, overrides)
 
-    def put(self, wanted: Override, *, tenant_id: int) -> None:
+    def put(self, wanted: RuleOverride, *, tenant_id: int) -> None:
         """Keep an override in the place of an earlier one. Raises `Refused`, `NotFound`."""
         wanted = _read(wanted)
         try:
@@ -78,7 +78,7 @@ class OverrideStore:
             NotFound: There is no such override.
             Refused: Overrides that build on it would no longer be sound.
         """
-        named = _read(Override(rule=rule, change={}, site_id=site_id, source_type=source_type))
+        named = _read(RuleOverride(rule=rule, change={}, site_id=site_id, source_type=source_type))
         values = {
             "tenant_id": tenant_id,
             "rule": named.rule,
@@ -96,7 +96,7 @@ class OverrideStore:
             raise missing from error
 
     def _check(
-        self, connection: Connection, tenant_id: int, rule: str, *, before: Sequence[Override]
+        self, connection: Connection, tenant_id: int, rule: str, *, before: Sequence[RuleOverride]
     ) -> None:
         """Raise `Refused` for what was sound before the write and is not now.
 
@@ -109,20 +109,20 @@ class OverrideStore:
             raise Refused(f"{new[0].problem} (for {new[0].place})")
 
 
-def _read(given: Override) -> Override:
+def _read(given: RuleOverride) -> RuleOverride:
     """Check the types of an override that a caller gave. Raises `Refused`."""
     try:
-        return msgspec.convert(msgspec.to_builtins(given), Override)
+        return msgspec.convert(msgspec.to_builtins(given), RuleOverride)
     except (msgspec.ValidationError, TypeError) as error:
         raise Refused(f"rule override: {error}") from error
 
 
-def _select(connection: Connection, tenant_id: int) -> list[Override]:
+def _select(connection: Connection, tenant_id: int) -> list[RuleOverride]:
     found = connection.execute(SELECT, {"tenant_id": tenant_id})
-    return [Override(**row._mapping) for row in found]
+    return [RuleOverride(**row._mapping) for row in found]
 
 
-def listed(rules: Sequence[Rule], overrides: Sequence[Override]) -> list[dict[str, Any]]:
+def listed(rules: Sequence[Rule], overrides: Sequence[RuleOverride]) -> list[dict[str, Any]]:
     """List each rule as config.yaml has it, followed by its overrides.
 
     An override with a `fault` is left out somewhere.
@@ -144,7 +144,7 @@ def _row(
     rule: str,
     where: str,
     settings: dict[str, Any],
-    place: Override | None = None,
+    place: RuleOverride | None = None,
     fault: str | None = None,
 ) -> dict[str, Any]:
     return {

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from services.ingestion.source_registry import Registry
+from services.ingestion.source_registry import SourceRegistry
 from services.telemetry.rule_engine import Ruleset
-from services.telemetry.rules import Override, Rule
+from services.telemetry.rules import Rule, RuleOverride
 
 log = structlog.get_logger(__name__)
 
 
-class RuleBook:
+class RuleCache:
     """Compiled rules: one book per process.
 
     `overrides` reads the overrides of a tenant. It is called again when the registry's version has
@@ -24,14 +24,17 @@ class RuleBook:
     """
 
     def __init__(
-        self, rules: Sequence[Rule], registry: Registry, overrides: Callable[[int], Sequence[Override]]
+        self,
+        rules: Sequence[Rule],
+        registry: SourceRegistry,
+        overrides: Callable[[int], Sequence[RuleOverride]],
     ) -> None:
         self._rules = rules
         self._unchanged = Ruleset(rules)
         self._registry = registry
         self._overrides = overrides
         self._version: int | None = None
-        self._of_tenant: dict[int, Sequence[Override]] = {}
+        self._of_tenant: dict[int, Sequence[RuleOverride]] = {}
         self._compiled: dict[tuple[int, int | None], Ruleset] = {}
 
     def of(self, tenant_id: int, site_id: int | None) -> Ruleset:
@@ -53,7 +56,7 @@ class RuleBook:
             self._compiled[tenant_id, site_id] = made
         return made
 
-    def _compile(self, tenant_id: int, site_id: int | None, overrides: Sequence[Override]) -> Ruleset:
+    def _compile(self, tenant_id: int, site_id: int | None, overrides: Sequence[RuleOverride]) -> Ruleset:
         if not overrides:
             return self._unchanged
         if site_id is not None and all(override.site_id != site_id for override in overrides):

@@ -1,7 +1,7 @@
 """Findings of readings about a source: conditions that call for an alert, or no longer do. Pure.
 
-Rules are compiled once into a `Ruleset`, which only compares. `Standing` holds what a source showed
-before.
+Rules are compiled once into a `Ruleset`, which only compares. `RuleState` holds what a source
+showed before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from services.contracts.enum_words import inside
 from services.contracts.events import LIFE_SAFETY, AlertType
 from services.contracts.families import SENSOR, SENSOR_TYPES, TELEMETRY, Reading, SensorReading
-from services.telemetry.rules import ALARM_TOPIC, KINDS, Fault, Override, Rule, in_force
+from services.telemetry.rules import ALARM_TOPIC, KINDS, OverrideFault, Rule, RuleOverride, in_force
 
 Stage = Literal["met", "between", "over", "off"]
 Told = Literal["met", "held", "cleared"]
@@ -76,7 +76,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
         return f"{title}: {self.state}" if value is None else f"{title}: {self.state}, {rule.field} {measure}"
 
 
-def of_alarm_topic(reading: Reading, findings: Sequence[Finding]) -> Finding | None:
+def alarm_topic_finding(reading: Reading, findings: Sequence[Finding]) -> Finding | None:
     """Return what a reading says of its source's alarm topic, or None when it says nothing.
 
     Met: the reading came on the alarm topic, no rule is met or over by it, and its state is not a
@@ -96,7 +96,7 @@ def of_alarm_topic(reading: Reading, findings: Sequence[Finding]) -> Finding | N
     return Finding(ALARM_RULE, "met", None, reading.state, words)
 
 
-def of_refused_alarm(reading: SensorReading, reason: str) -> Finding:
+def refused_alarm_finding(reading: SensorReading, reason: str) -> Finding:
     """Return the finding about a reading of an alarm topic that was refused."""
     words = f"Alarm refused ({inside(reason)}): {_as_sent(reading)}. Sent: {excerpt(reading)}"
     return Finding(ALARM_RULE, "met", None, reading.state, words)
@@ -113,7 +113,7 @@ def _as_sent(reading: SensorReading) -> str:
     return f"type {reading.type}, state {reading.state or 'none'}, value {value}"
 
 
-class _Check(NamedTuple):
+class _RuleCheck(NamedTuple):
     """A rule as it is compared.
 
     A setting that is not given never raises, and never prevents clearing.
@@ -128,10 +128,10 @@ class _Check(NamedTuple):
     clear_states: frozenset[str]
 
 
-def _compile(rule: Rule) -> _Check:
+def _compile(rule: Rule) -> _RuleCheck:
     below = -math.inf if rule.raise_below is None else rule.raise_below
     above = math.inf if rule.raise_above is None else rule.raise_above
-    return _Check(
+    return _RuleCheck(
         rule,
         rule.enabled,
         rule.field or "",
@@ -149,18 +149,18 @@ class Ruleset:
     """
 
     def __init__(
-        self, rules: Sequence[Rule], overrides: Sequence[Override] = (), *, site_id: int | None = None
+        self, rules: Sequence[Rule], overrides: Sequence[RuleOverride] = (), *, site_id: int | None = None
     ) -> None:
         self.names = frozenset(rule.name for rule in rules)
-        self.faults: list[Fault] = []
+        self.faults: list[OverrideFault] = []
 
-        def checks(source: str, sensor_type: str | None = None) -> tuple[_Check, ...]:
+        def checks(source: str, sensor_type: str | None = None) -> tuple[_RuleCheck, ...]:
             mine = [rule for rule in rules if rule.source == source and rule.type in (None, sensor_type)]
             found = [in_force(rule, overrides, site_id=site_id, sensor_type=sensor_type) for rule in mine]
             self.faults += [fault for _, faults in found for fault in faults if fault not in self.faults]
             return tuple(_compile(rule) for rule, _ in found)
 
-        self._of_class: dict[type, tuple[_Check, ...]] = {
+        self._of_class: dict[type, tuple[_RuleCheck, ...]] = {
             row.message: checks(row.name) for row in TELEMETRY if row is not SENSOR
         }
         self._of_type = {sensor_type: checks(SENSOR.name, sensor_type) for sensor_type in SENSOR_TYPES}
@@ -199,7 +199,7 @@ class Ruleset:
         return found
 
 
-class Standing:
+class RuleState:
     """State of a source between its readings.
 
     `conditions` are raised. `pending` are met since a time and must still hold. `rule_times` has

@@ -24,7 +24,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 PLACEHOLDER = re.compile(r"\{(value|state)\}")
 
 
-class Kind(NamedTuple):
+class SourceKind(NamedTuple):
     """Measured values of a kind of source: its numbers with units, and the field of its state."""
 
     numbers: Mapping[str, str]
@@ -32,11 +32,11 @@ class Kind(NamedTuple):
     states: frozenset[str]
 
 
-def _kind_of(row: BatchedFamily) -> Kind:
+def _kind_of(row: BatchedFamily) -> SourceKind:
     numbers = {name: column.unit for name, column in row.fields.items() if PYTHON_TYPES[column.sql] is float}
     states = {name: column.words for name, column in row.fields.items() if column.is_state}
     [(state_field, words)] = states.items() or [("", frozenset[str]())]
-    return Kind(numbers, state_field, words)
+    return SourceKind(numbers, state_field, words)
 
 
 KINDS = {row.name: _kind_of(row) for row in TELEMETRY}
@@ -118,7 +118,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             self._refuse("hold_s", f"is {self.hold_s:g}; it must be from 0 to {LONGEST_HOLD_S} seconds")
         self._check_message()
 
-    def _check_thresholds(self, kind: Kind) -> None:
+    def _check_thresholds(self, kind: SourceKind) -> None:
         given = {name: value for name in THRESHOLDS if (value := getattr(self, name)) is not None}
         if (self.field is None) != (not given):
             self._refuse("field", "needs a threshold: give a field and raise_below or raise_above")
@@ -148,7 +148,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                     "clear_from", f"is {clear_from:g}; it must be at most {clear_at_most:g} to clear at all"
                 )
 
-    def _check_states(self, kind: Kind) -> None:
+    def _check_states(self, kind: SourceKind) -> None:
         for name in ("states", "clear_states"):
             for state in getattr(self, name):
                 if not kind.states:
@@ -190,7 +190,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         _refuse(self.name, setting, problem)
 
 
-class Override(msgspec.Struct, frozen=True, kw_only=True):
+class RuleOverride(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant's change of a rule: for all of its sources, a site, a kind or a sensor type.
 
     `change` maps settings to values. Null takes a setting back to what a rule has without it.
@@ -222,7 +222,7 @@ class Override(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Fault(NamedTuple):
+class OverrideFault(NamedTuple):
     """An override that cannot be put in: its place, and what is wrong."""
 
     place: str
@@ -253,7 +253,7 @@ def parse_rules(trees: object) -> tuple[Rule, ...]:
     return rules
 
 
-def check_override(rules: Sequence[Rule], override: Override) -> None:
+def check_override(rules: Sequence[Rule], override: RuleOverride) -> None:
     """Raise `Misconfigured` when an override is about a rule, setting or type that is not there."""
     rule = next((rule for rule in rules if rule.name == override.rule), None)
     if rule is None:
@@ -268,7 +268,7 @@ def check_override(rules: Sequence[Rule], override: Override) -> None:
     rule.changed({name: value for name, value in override.change.items() if name not in CHANGEABLE})
 
 
-def faults_of(rules: Sequence[Rule], overrides: Sequence[Override], name: str) -> set[Fault]:
+def faults_of(rules: Sequence[Rule], overrides: Sequence[RuleOverride], name: str) -> set[OverrideFault]:
     """Return the faults of one rule's overrides, at any place where they come together."""
     mine = [override for override in overrides if override.rule == name]
     sites = {None, *(override.site_id for override in mine)}
@@ -284,19 +284,19 @@ def faults_of(rules: Sequence[Rule], overrides: Sequence[Override], name: str) -
 
 
 def in_force(
-    rule: Rule, overrides: Iterable[Override], *, site_id: int | None, sensor_type: str | None = None
-) -> tuple[Rule, list[Fault]]:
+    rule: Rule, overrides: Iterable[RuleOverride], *, site_id: int | None, sensor_type: str | None = None
+) -> tuple[Rule, list[OverrideFault]]:
     """Return the rule for sources of this site and type, and the faults of overrides left out.
 
     An override was sound when it came in. config.yaml may have changed since.
     """
-    faults: list[Fault] = []
+    faults: list[OverrideFault] = []
     applying = [override for override in overrides if override.applies(rule, site_id, sensor_type)]
-    for override in sorted(applying, key=Override.rank):
+    for override in sorted(applying, key=RuleOverride.rank):
         try:
             rule = rule.changed(override.change)
         except Misconfigured as error:
-            faults.append(Fault(override.place(), str(error)))
+            faults.append(OverrideFault(override.place(), str(error)))
     return rule, faults
 
 

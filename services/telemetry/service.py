@@ -19,12 +19,12 @@ from services.contracts.families import (
     Reading,
     SensorReadingBatch,
 )
-from services.contracts.source_status import Statuses
+from services.contracts.source_status import StatusPublisher
 from services.feed.stream import FeedWriter
 from services.ingestion import admission
 from services.ingestion.effects import Effects
-from services.ingestion.liveness import Listening
-from services.ingestion.source_registry import Registry
+from services.ingestion.liveness import ReceptionMarks
+from services.ingestion.source_registry import SourceRegistry
 from services.messaging import (
     NOTHING_DUE,
     Publisher,
@@ -40,13 +40,13 @@ from services.messaging import (
 from services.platform import metrics
 from services.platform.config import Config
 from services.platform.database import Database
-from services.retention.keeper import Keeper
+from services.retention.keeper import RetentionKeeper
 from services.telemetry.history import HistoryStore
-from services.telemetry.intake import Intake
-from services.telemetry.offline import ROUNDS, SilenceWatch, limits_of
+from services.telemetry.intake import ReadingIntake
+from services.telemetry.offline import ROUNDS, SourceOfflineWatch, limits_of
 from services.telemetry.overrides import OverrideStore
-from services.telemetry.rule_cache import RuleBook
-from services.telemetry.rules import Override, parse_rules
+from services.telemetry.rule_cache import RuleCache
+from services.telemetry.rules import RuleOverride, parse_rules
 from services.telemetry.store import TelemetryStore
 
 SILENCE_INTERVAL_S = 2.0
@@ -63,7 +63,7 @@ RETENTION_BUDGET_S = 4.0
 """Most seconds of each interval that the day's run takes: messages come first."""
 
 
-class Parts:
+class TelemetryParts:
     """Objects that the service works with, made once per process."""
 
     def __init__(self, config: Config) -> None:
@@ -72,13 +72,13 @@ class Parts:
         database = Database(config, name="telemetry")
         self.store = TelemetryStore(database)
         self.history = HistoryStore(database)
-        self.keeper = Keeper(Database(config, name="retention", pool_size=2), config)
+        self.keeper = RetentionKeeper(Database(config, name="retention", pool_size=2), config)
         self.overrides = OverrideStore(database, rules)
-        self.registry = Registry.from_config(config)
-        book = RuleBook(rules, self.registry, self.overrides.of_tenant)
-        self.intakes = {row.name: Intake(self.store, self.registry, row, book) for row in TELEMETRY}
+        self.registry = SourceRegistry.from_config(config)
+        book = RuleCache(rules, self.registry, self.overrides.of_tenant)
+        self.intakes = {row.name: ReadingIntake(self.store, self.registry, row, book) for row in TELEMETRY}
         self.feed = FeedWriter.from_config(config)
-        self.statuses = Statuses()
+        self.statuses = StatusPublisher()
         queues = [
             queue
             for row in TELEMETRY
@@ -87,8 +87,8 @@ class Parts:
             )
         ]
         self.depth = QueueDepth(config.amqp, queues)
-        listening = Listening("telemetry", self.depth)
-        self.silence = SilenceWatch(self.store, listening, limits_of(config.location))
+        listening = ReceptionMarks("telemetry", self.depth)
+        self.silence = SourceOfflineWatch(self.store, listening, limits_of(config.location))
         self.silence_marks = itertools.count()
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class TelemetryService:
     name = "telemetry"
 
     events = Publisher()
-    parts = Resource(Parts)
+    parts = Resource(TelemetryParts)
 
     list_device_states = rpc_of("store", TelemetryStore.list_states)
     list_readings = rpc_of("history", HistoryStore.readings)
@@ -141,7 +141,7 @@ class TelemetryService:
         The change is effective within two seconds. `change` takes the place of what was set there
         before. Raises `NotFound`, and `Refused`, which says what is wrong.
         """
-        wanted = Override(rule=rule, change=change, site_id=site_id, source_type=source_type)
+        wanted = RuleOverride(rule=rule, change=change, site_id=site_id, source_type=source_type)
         self.parts.overrides.put(wanted, tenant_id=tenant_id)
 
     @timer(3600, eager=True)
@@ -154,7 +154,7 @@ class TelemetryService:
 
     @timer(1.0, rest_s=REST_S)
     def tell_owed(self) -> float | None:
-        return None if self.parts.store.owed.tell_overdue(self.events.publish_all) else NOTHING_DUE
+        return None if self.parts.store.owed.publish_overdue(self.events.publish_all) else NOTHING_DUE
 
     @timer(SILENCE_INTERVAL_S, rest_s=SILENCE_INTERVAL_S)
     def watch_silence(self) -> float | None:

@@ -20,9 +20,9 @@ import msgspec
 from services.contracts.events import LIFE_SAFETY
 from services.contracts.families import Reading, SensorReading
 from services.ingestion import clock_offset
-from services.ingestion.clock_offset import RIGHT, Clock
-from services.telemetry.late_data import Moment, in_order, is_older, moment_of
-from services.telemetry.rule_engine import Finding, Ruleset, Standing, of_alarm_topic
+from services.ingestion.clock_offset import RIGHT, SourceClock
+from services.telemetry.late_data import MessageTimes, in_order, is_older, message_times_of
+from services.telemetry.rule_engine import Finding, Ruleset, RuleState, alarm_topic_finding
 
 TICK = timedelta(microseconds=1)
 """A condition that begins again at the moment of its end begins this much after it."""
@@ -30,21 +30,21 @@ CORRECTED = "clock_corrected"
 RIGHT_WITHIN = timedelta(seconds=clock_offset.RIGHT_WITHIN_S)
 
 
-class Known(NamedTuple):
+class KnownSource(NamedTuple):
     """State of a source before a batch: times of its newest reading, its clock, its standing.
 
     `judged_at` is the newest time that a condition was judged at. It is never before the time of
     the newest reading.
     """
 
-    newest: Moment
+    newest: MessageTimes
     judged_at: datetime
-    standing: Standing
-    clock: Clock = RIGHT
+    standing: RuleState
+    clock: SourceClock = RIGHT
     silent_since: datetime | None = None
 
 
-class Verdict(NamedTuple):
+class DatedFinding(NamedTuple):
     """A finding to report, the reading that showed it, and the time that it holds for."""
 
     finding: Finding
@@ -52,20 +52,20 @@ class Verdict(NamedTuple):
     at: datetime
 
 
-class Followed:
+class SourceResult:
     """Result of one source's part of a batch. `newest` is None when every reading is late."""
 
     __slots__ = ("cleared", "judged_at", "met", "newest", "standing")
 
-    def __init__(self, known: Known | None) -> None:
-        self.standing = known.standing if known is not None else Standing()
+    def __init__(self, known: KnownSource | None) -> None:
+        self.standing = known.standing if known is not None else RuleState()
         self.judged_at = known.judged_at if known is not None else None
         self.newest: Reading | None = None
-        self.met: list[Verdict] = []
-        self.cleared: list[Verdict] = []
+        self.met: list[DatedFinding] = []
+        self.cleared: list[DatedFinding] = []
 
 
-def correct(readings: Sequence[Reading], known: Known | None) -> tuple[list[Reading], Clock]:
+def correct(readings: Sequence[Reading], known: KnownSource | None) -> tuple[list[Reading], SourceClock]:
     """Correct device times by the measured offset of the source's clock, and learn from them.
 
     Returns:
@@ -108,16 +108,16 @@ def _with_time(reading: Reading, at: datetime) -> Reading:
     return msgspec.structs.replace(reading, origin=origin)
 
 
-def follow(readings: Sequence[Reading], known: Known | None, ruleset: Ruleset) -> Followed:
+def follow(readings: Sequence[Reading], known: KnownSource | None, ruleset: Ruleset) -> SourceResult:
     """Follow readings of one source from the state before them. Their times are corrected already.
 
     Conditions met are reported each time, ends only when there was something to end.
     """
-    followed = Followed(known)
+    followed = SourceResult(known)
     followed.standing.forget_all_but(ruleset.names)
     newest = known.newest if known is not None else None
     late: list[tuple[datetime, Reading]] = []
-    items = [(moment_of(reading.origin), reading) for reading in readings]
+    items = [(message_times_of(reading.origin), reading) for reading in readings]
     if len(items) > 1:
         items = in_order(items)
     for moment, reading in items:
@@ -133,16 +133,16 @@ def follow(readings: Sequence[Reading], known: Known | None, ruleset: Ruleset) -
     return followed
 
 
-def known_after(followed: Followed, known: Known | None, clock: Clock) -> Known:
+def known_after(followed: SourceResult, known: KnownSource | None, clock: SourceClock) -> KnownSource:
     """Return the state after a batch that was followed from `known`."""
     newest = known.newest if known is not None else None
     if followed.newest is not None:
-        newest = moment_of(followed.newest.origin)
+        newest = message_times_of(followed.newest.origin)
     assert newest is not None and followed.judged_at is not None, "a source that is followed has a reading"
-    return Known(newest, followed.judged_at, followed.standing, clock)
+    return KnownSource(newest, followed.judged_at, followed.standing, clock)
 
 
-def _take(followed: Followed, reading: Reading, at: datetime, ruleset: Ruleset) -> None:
+def _take(followed: SourceResult, reading: Reading, at: datetime, ruleset: Ruleset) -> None:
     """Put in a reading that is the newest so far.
 
     The times at which conditions are judged never go back.
@@ -153,7 +153,7 @@ def _take(followed: Followed, reading: Reading, at: datetime, ruleset: Ruleset) 
     followed.judged_at = at
     standing = followed.standing
     findings = ruleset.findings(reading)
-    if type(reading) is SensorReading and (alarm := of_alarm_topic(reading, findings)) is not None:
+    if type(reading) is SensorReading and (alarm := alarm_topic_finding(reading, findings)) is not None:
         findings.append(alarm)
     for finding in findings:
         if finding.stage == "met" and at == before and finding.name not in standing.conditions:
@@ -163,13 +163,13 @@ def _take(followed: Followed, reading: Reading, at: datetime, ruleset: Ruleset) 
             _tell(followed, finding, reading, at)
 
 
-def _take_late(followed: Followed, late: Sequence[tuple[datetime, Reading]], ruleset: Ruleset) -> None:
+def _take_late(followed: SourceResult, late: Sequence[tuple[datetime, Reading]], ruleset: Ruleset) -> None:
     """Put in late readings, by device time.
 
     Only life safety is reported, and an alarm that nobody understands.
     """
-    standing, aside = followed.standing, Standing()
-    ends: dict[str, Verdict] = {}
+    standing, aside = followed.standing, RuleState()
+    ends: dict[str, DatedFinding] = {}
     for at, reading in late:
         findings = ruleset.findings(reading)
         for finding in findings:
@@ -181,11 +181,11 @@ def _take_late(followed: Followed, late: Sequence[tuple[datetime, Reading]], rul
             if known_at is None or at > known_at:  # the newest reading about this rule
                 _tell(followed, finding, reading, at)
             elif aside.take(finding, at) == "met":
-                followed.met.append(Verdict(finding, reading, at))
+                followed.met.append(DatedFinding(finding, reading, at))
                 if finding.name not in standing.conditions:
                     over = Finding(finding.rule, "over", None, None)
-                    ends[finding.name] = Verdict(over, reading, known_at)
-        alarm = of_alarm_topic(reading, findings)
+                    ends[finding.name] = DatedFinding(over, reading, known_at)
+        alarm = alarm_topic_finding(reading, findings)
         if alarm is not None and alarm.met:
             _tell(followed, alarm, reading, at)
         if followed.judged_at is None or at > followed.judged_at:
@@ -193,9 +193,9 @@ def _take_late(followed: Followed, late: Sequence[tuple[datetime, Reading]], rul
     followed.cleared += ends.values()
 
 
-def _tell(followed: Followed, finding: Finding, reading: Reading, at: datetime) -> None:
+def _tell(followed: SourceResult, finding: Finding, reading: Reading, at: datetime) -> None:
     told = followed.standing.take(finding, at)
     if told == "met":
-        followed.met.append(Verdict(finding, reading, at))
+        followed.met.append(DatedFinding(finding, reading, at))
     elif told == "cleared":
-        followed.cleared.append(Verdict(finding, reading, at))
+        followed.cleared.append(DatedFinding(finding, reading, at))

@@ -12,18 +12,18 @@ from sqlalchemy import Connection, text
 
 from services.contracts.events import Condition, RejectedMessage
 from services.contracts.families import TELEMETRY, BatchedFamily, Reading
-from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.pagination import ListOrder, beyond, check_limit
 from services.ingestion import bulk_insert, clock_offset
 from services.ingestion.admission import keep_rejected
-from services.ingestion.clock_offset import RIGHT, Clock
+from services.ingestion.clock_offset import RIGHT, SourceClock
 from services.ingestion.effects import Effects
 from services.ingestion.source_registry import Source
-from services.ingestion.transactional_outbox import OwedEvents
+from services.ingestion.transactional_outbox import TransactionalOutbox
 from services.platform.database import Database
-from services.platform.prepared_statements import Prepared
-from services.telemetry.late_data import Moment
-from services.telemetry.rule_engine import Standing
-from services.telemetry.source_states import Known
+from services.platform.prepared_statements import PreparedStatement
+from services.telemetry.late_data import MessageTimes
+from services.telemetry.rule_engine import RuleState
+from services.telemetry.source_states import KnownSource
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ LOCK_NEWCOMERS = text(
     "SELECT pg_advisory_xact_lock(hashtextextended('vigil source ' || id, 0))"
     " FROM unnest(CAST(:ids AS text[])) AS id"
 )
-LOCK_STATES = Prepared(
+LOCK_STATES = PreparedStatement(
     "SELECT source_id, recorded_at, received_at, clock_suspect, judged_at, conditions, pending, rule_times, clock,"
     " silent_since FROM source_state WHERE source_id = ANY(CAST(:ids AS text[])) ORDER BY source_id FOR UPDATE"
 )
@@ -73,7 +73,7 @@ def _unnested(names: Iterable[str]) -> str:
     return f"SELECT {columns} FROM unnest({arrays}) AS t ({', '.join(kinds)})"  # noqa: S608 - names of our own
 
 
-PUT_STATES = Prepared(
+PUT_STATES = PreparedStatement(
     f"""
     INSERT INTO source_state ({", ".join(STATE)}, family)
     SELECT t.*, CAST(:family AS text) FROM ({_unnested(STATE)} ORDER BY source_id) AS t ({", ".join(STATE)})
@@ -83,7 +83,7 @@ PUT_STATES = Prepared(
     """  # noqa: S608 - names of our own
 )
 # Late readings do not change the newest state. They do not end OFFLINE either.
-KEEP_STATES = Prepared(
+KEEP_STATES = PreparedStatement(
     f"""
     UPDATE source_state s SET {", ".join(f"{name} = t.{name}" for name in KEPT)}
     FROM ({_unnested(["source_id", *KEPT])}) AS t (source_id, {", ".join(KEPT)}) WHERE s.source_id = t.source_id
@@ -94,10 +94,10 @@ KEEP_STATES = Prepared(
 TENANTS = text("SELECT tenant_id FROM tenant WHERE tenant_id = ANY(CAST(:ids AS int[]))")
 
 MAX_LISTED = 100_000
-BY_SOURCE = Order((("source_id", "text"),))
+BY_SOURCE = ListOrder((("source_id", "text"),))
 
 
-class State(NamedTuple):
+class SourceAfterBatch(NamedTuple):
     """State of a source after a batch.
 
     `newest` is its newest reading. None: the batch was late, and the newest reading stays.
@@ -107,14 +107,14 @@ class State(NamedTuple):
     tenant_id: int
     newest: Reading | None
     judged_at: datetime
-    standing: Standing
-    clock: Clock
+    standing: RuleState
+    clock: SourceClock
 
 
 class TelemetryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.owed = OwedEvents(database, "telemetry")
+        self.owed = TransactionalOutbox(database, "telemetry")
 
     def transaction(self) -> Any:
         """Open one transaction of the pipeline, for messages of all tenants."""
@@ -134,7 +134,7 @@ class TelemetryStore:
 
     def lock_states(
         self, connection: Connection, source_ids: Iterable[str], newcomers: Iterable[str] = ()
-    ) -> dict[str, Known]:
+    ) -> dict[str, KnownSource]:
         """Lock the states of sources until the transaction ends, and return those that exist.
 
         `newcomers` seem to have no state. They are locked by name, before all rows.
@@ -144,7 +144,9 @@ class TelemetryStore:
         found = LOCK_STATES.run(connection, {"ids": bulk_insert.array("text", sorted(source_ids))})
         return {row.source_id: _known_of(row) for row in found.all()}
 
-    def put_states(self, connection: Connection, row: BatchedFamily, states: Sequence[State]) -> None:
+    def put_states(
+        self, connection: Connection, row: BatchedFamily, states: Sequence[SourceAfterBatch]
+    ) -> None:
         """Write states whose rows are locked."""
         moved = [state for state in states if state.newest is not None]
         if moved:
@@ -176,7 +178,7 @@ class TelemetryStore:
                 log.error("refused_alert_dropped", tenant_ids=sorted(absent))
 
             effects.met = [condition for condition in met if condition.tenant_id in there]
-            self.owed.owe(connection, effects)
+            self.owed.store_events(connection, effects)
             return effects
 
     def list_states(
@@ -203,19 +205,19 @@ def _listed(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "clock_offset_s": clock.offset_s, "clock_spread_s": clock.spread_s if known else None}
 
 
-def _known_of(row: Any) -> Known:
+def _known_of(row: Any) -> KnownSource:
     """Return the state in a row of `LOCK_STATES`. Most rows have nothing in the last columns."""
     _, recorded_at, received_at, suspect, judged_at, conditions, pending, rule_times, clock, silent_since = (
         row
     )
-    moment = Moment(recorded_at, received_at, not suspect)
-    standing = Standing(conditions, _times(pending), _times(rule_times))
+    moment = MessageTimes(recorded_at, received_at, not suspect)
+    standing = RuleState(conditions, _times(pending), _times(rule_times))
     at = moment.at
     judged_at = at if judged_at is None else max(judged_at, at)
-    return Known(moment, judged_at, standing, clock_offset.decode(clock), silent_since)
+    return KnownSource(moment, judged_at, standing, clock_offset.decode(clock), silent_since)
 
 
-def _standings(states: Sequence[State]) -> dict[str, list[Any]]:
+def _standings(states: Sequence[SourceAfterBatch]) -> dict[str, list[Any]]:
     return {
         "source_id": [state.source_id for state in states],
         "tenant_id": [state.tenant_id for state in states],
@@ -241,7 +243,7 @@ def _newest(row: BatchedFamily, readings: Sequence[Reading]) -> dict[str, list[A
     }
 
 
-def _judged_at(state: State) -> datetime | None:
+def _judged_at(state: SourceAfterBatch) -> datetime | None:
     if state.newest is None:
         return state.judged_at
     origin = state.newest.origin
@@ -249,7 +251,7 @@ def _judged_at(state: State) -> datetime | None:
     return state.judged_at if state.judged_at > at else None
 
 
-def _hex(clock: Clock) -> str | None:
+def _hex(clock: SourceClock) -> str | None:
     kept = clock_offset.encode(clock)
     return None if kept is None else kept.hex()
 

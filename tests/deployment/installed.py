@@ -32,7 +32,7 @@ from ops.servers.privileges import PRIVILEGES
 from tests.deployment.dockerfile import interpreter
 from tests.deployment.units import Unit
 from tests.support.haproxy import HOST, parsed, request, rest
-from tests.support.mqtt_device import Client
+from tests.support.mqtt_device import MqttClient
 
 USER = 10_001 if os.geteuid() == 0 else os.geteuid()
 PORTS = ("http", "https", "redirect", "feed", "api", "mqtt", "mqtts", "mqtts_certificate")
@@ -150,7 +150,7 @@ class Installation:
         """
         said = json.loads(self.admin("guard", "add", "4711", "--json"))
         password = said["password"]
-        client = Client(
+        client = MqttClient(
             self.ports["mqtts"],
             "guard-4711",
             username="guard-4711",

@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 from ops.commands.servers.secrets import OF_SERVERS
 from ops.environment import PROJECT
 from ops.hosting import liveness
-from ops.install.secret_files import Addresses, files_of, write
+from ops.install.secret_files import ServerAddresses, files_of, write
 from ops.local.supervisor import STALL_SIGNAL
 from ops.processes import GROUPS, PROCESSES
 from ops.run import SECRETS_DIRECTORY
@@ -253,7 +253,7 @@ def test_only_operators_services_are_given_the_owners_and_the_administrators_pas
 
 
 def test_secret_files_are_the_ones_that_the_command_makes(tmp_path: Any) -> None:
-    addresses = Addresses("postgres:5432", "rabbitmq:5672", "redis:6379")
+    addresses = ServerAddresses("postgres:5432", "rabbitmq:5672", "redis:6379")
     made = write(tmp_path, addresses, settings=SETTINGS)
     assert set(made) == set(COMPOSE["secrets"])
     assert write(tmp_path, addresses, settings=SETTINGS) == []
@@ -271,7 +271,12 @@ def test_secret_files_are_the_ones_that_the_command_makes(tmp_path: Any) -> None
 def test_each_secret_file_is_given_to_who_reads_it_and_closed_to_others(tmp_path: Any) -> None:
     me = (os.getuid(), os.getgid())
     other = (4711, 4712) if os.geteuid() == 0 else me
-    write(tmp_path, Addresses("a:1", "b:2", "c:3"), settings=SETTINGS, owners={"": me, "redis_auth": other})
+    write(
+        tmp_path,
+        ServerAddresses("a:1", "b:2", "c:3"),
+        settings=SETTINGS,
+        owners={"": me, "redis_auth": other},
+    )
     for name, owner in (("jwt_secret", me), ("redis_auth", other)):
         status = (tmp_path / name).stat()
         assert (status.st_uid, status.st_gid) == owner
@@ -283,7 +288,7 @@ def test_the_secret_files_are_ones_that_production_starts_with(tmp_path: Any) ->
     """The environment is that of a Vigil process. Its secrets are in the files of this test."""
     from ops.hosting.production import problems
 
-    write(tmp_path, Addresses("postgres:5432", "rabbitmq:5672", "redis:6379"), settings=SETTINGS)
+    write(tmp_path, ServerAddresses("postgres:5432", "rabbitmq:5672", "redis:6379"), settings=SETTINGS)
     processes = {process.replace("_", "-"): process for process in PROCESSES}
     for name in (*processes, "migrate"):
         environment = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ops.environment import PROJECT
-from ops.install.secret_files import Addresses, files_of, write
+from ops.install.secret_files import ServerAddresses, files_of, write
 from ops.local.supervisor import INSIST_S, STALL_SIGNAL, START_TIMEOUT_S
 from ops.processes import GROUPS, PROCESSES
 from ops.run import SECRETS_DIRECTORY, STOP_TIMEOUT_S
@@ -125,7 +125,7 @@ def given(unit: Unit) -> dict[str, str]:
 
 
 def test_secrets_of_operators_are_files_that_the_installation_makes(tmp_path: Path) -> None:
-    made = write(tmp_path, Addresses("a:1", "b:2", "c:3"), settings=config.load(environ={}))
+    made = write(tmp_path, ServerAddresses("a:1", "b:2", "c:3"), settings=config.load(environ={}))
     files = given(Unit(UNITS / "vigil-migrate.service"))
     assert set(files.values()) <= {f"/etc/vigil/secrets/{name}" for name in made}
     assert {Path(file).name for file in files.values()} >= {"vigil_owner_database_url", "mqtt_admin_password"}
@@ -133,7 +133,7 @@ def test_secrets_of_operators_are_files_that_the_installation_makes(tmp_path: Pa
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_a_process_is_given_the_secrets_that_it_needs_and_no_other(process: str, tmp_path: Path) -> None:
-    made = write(tmp_path, Addresses("a:1", "b:2", "c:3"), settings=config.load(environ={}))
+    made = write(tmp_path, ServerAddresses("a:1", "b:2", "c:3"), settings=config.load(environ={}))
     files = given(Unit(UNITS / "vigil@.service").of_instance(process))
     assert files == {v: f"/etc/vigil/secrets/{name}" for v, name in files_of(process).items()}
     assert {Path(file).name for file in files.values()} <= set(made) - OWNERS

@@ -19,7 +19,7 @@ from prometheus_client.metrics import MetricWrapperBase as Collector
 from ops import cli
 from ops.processes import PROCESSES
 from services.platform import metrics
-from tests.support.runbook import PROJECT, Block, simple_commands
+from tests.support.runbook import PROJECT, CommandBlock, simple_commands
 
 SHELL = {"curl", "grep", "mosquitto_pub", "df", "tail", "date"}
 UNITS_OF_DEBIAN = {
@@ -63,7 +63,7 @@ class Wrong(AssertionError):  # noqa: N818
     """A command that cannot be carried out as it is written."""
 
 
-def judge(block: Block, line: str) -> None:
+def judge(block: CommandBlock, line: str) -> None:
     """Check that a command exists.
 
     Raises:

@@ -23,7 +23,7 @@ from services.messaging.publisher import connect
 from services.messaging.topology import EVENT_CONTENT_TYPE
 from services.platform.database import make_operator_engine
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Device, Outside
+from tests.support.outside_clients import OutsideClients, ReceiptSubscriber
 from tests.support.tenant_rows import fill
 
 SECONDS = 240
@@ -44,7 +44,7 @@ CHECKS = ",".join(
 )
 
 
-def page(outside: Outside, path: str, token: str) -> tuple[list[dict[str, Any]], str]:
+def page(outside: OutsideClients, path: str, token: str) -> tuple[list[dict[str, Any]], str]:
     """Return (rows, link to the next page) of a list."""
     request = urllib.request.Request(
         f"http://{outside.base}{path}", headers={"Authorization": f"Bearer {token}"}
@@ -54,7 +54,7 @@ def page(outside: Outside, path: str, token: str) -> tuple[list[dict[str, Any]],
         return json.loads(answer.read()), link.partition(">")[0].lstrip("<") if LINK in link else ""
 
 
-def test_every_operation_answers_as_the_document_says(outside: Outside, tmp_path: Path) -> None:
+def test_every_operation_answers_as_the_document_says(outside: OutsideClients, tmp_path: Path) -> None:
     """The tenant is the test's own, with a row of each kind.
 
     No other test needs what this one changes and switches off.
@@ -84,7 +84,7 @@ def test_every_operation_answers_as_the_document_says(outside: Outside, tmp_path
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-def test_a_list_is_read_page_by_page_without_gap_or_double(outside: Outside) -> None:
+def test_a_list_is_read_page_by_page_without_gap_or_double(outside: OutsideClients) -> None:
     token = outside.token(role="supervisor")
     names = {f"group-{outside.run}-{n}" for n in range(7)}
     for name in names:
@@ -98,7 +98,7 @@ def test_a_list_is_read_page_by_page_without_gap_or_double(outside: Outside) -> 
     assert names <= set(found)
 
 
-def test_alerts_are_paged_and_narrowed_by_source(outside: Outside) -> None:
+def test_alerts_are_paged_and_narrowed_by_source(outside: OutsideClients) -> None:
     sources = [f"guard-{outside.run}{n}" for n in range(3)]
     for source in sources:
         outside.publish(f"alert/panic/{source}", {"message": "help"})
@@ -118,7 +118,7 @@ def test_alerts_are_paged_and_narrowed_by_source(outside: Outside) -> None:
     assert min(a["received_at"] for a in first) >= max(a["received_at"] for a in second)
 
 
-def test_a_post_that_is_sent_again_with_its_key_is_done_once(outside: Outside) -> None:
+def test_a_post_that_is_sent_again_with_its_key_is_done_once(outside: OutsideClients) -> None:
     token, key = outside.token(role="supervisor"), f"key-{outside.run}"
     body = {"name": f"once-{outside.run}"}
     answers = [
@@ -134,7 +134,7 @@ def test_a_post_that_is_sent_again_with_its_key_is_done_once(outside: Outside) -
     assert outside.request("POST", "/api/v1/groups", body, token=token)[0] == 409
 
 
-def test_what_failed_may_be_tried_again_with_the_same_key(outside: Outside) -> None:
+def test_what_failed_may_be_tried_again_with_the_same_key(outside: OutsideClients) -> None:
     token, key = outside.token(role="supervisor"), f"again-{outside.run}"
     taken, free = {"name": f"taken-{outside.run}"}, f"/api/v1/groups/taken-{outside.run}/guards/nobody"
     assert outside.request("PUT", free, token=token)[0] == 404
@@ -155,14 +155,14 @@ def test_what_failed_may_be_tried_again_with_the_same_key(outside: Outside) -> N
     ],
 )
 def test_a_role_does_no_more_than_it_may(
-    outside: Outside, role: str, method: str, path: str, body: dict[str, Any] | None
+    outside: OutsideClients, role: str, method: str, path: str, body: dict[str, Any] | None
 ) -> None:
     status, problem = outside.request(method, path, body, token=outside.token(role=role))
     assert status == 403
     assert "role" in problem["detail"]
 
 
-def test_mistakes_are_named(outside: Outside) -> None:
+def test_mistakes_are_named(outside: OutsideClients) -> None:
     token = outside.token(role="supervisor")
 
     def said(method: str, path: str, body: object = None) -> tuple[int, str]:
@@ -194,7 +194,7 @@ def test_mistakes_are_named(outside: Outside) -> None:
     assert (status, "Bearer" in problem["detail"]) == (401, True)
 
 
-def test_readings_and_refused_messages_are_there_to_see(outside: Outside) -> None:
+def test_readings_and_refused_messages_are_there_to_see(outside: OutsideClients) -> None:
     token = outside.token(role="supervisor")
     device = f"dev-{outside.run}"
     outside.publish(f"device/{device}/telemetry", {"battery": 77, "signal": -70})
@@ -218,7 +218,7 @@ def square(lat: float, lon: float, *, half: float = 0.001) -> dict[str, Any]:
     return {"type": "Polygon", "coordinates": [[[lon + east, lat + north] for east, north in corners]]}
 
 
-def test_a_zone_is_added_changed_and_disabled_and_stays_on_record(outside: Outside) -> None:
+def test_a_zone_is_added_changed_and_disabled_and_stays_on_record(outside: OutsideClients) -> None:
     token = outside.token(role="supervisor", name="Sam")
     name = f"zone-{outside.run}"
     body = {"name": name, "area": square(10, 20), "guard_id": None, "enabled": False}
@@ -240,7 +240,7 @@ def test_a_zone_is_added_changed_and_disabled_and_stays_on_record(outside: Outsi
     assert [version["kind"] for version in zone["versions"]] == ["forbidden", "required"]
 
 
-def test_zones_are_of_the_tenant_alone(outside: Outside) -> None:
+def test_zones_are_of_the_tenant_alone(outside: OutsideClients) -> None:
     mine, theirs = (outside.token(role="supervisor", tenant_id=tenant) for tenant in (1, 0))
     body = {"name": f"mine-{outside.run}", "area": square(11, 20), "enabled": False}
     made = outside.request("POST", "/api/v1/zones", body, token=mine)[1]
@@ -251,7 +251,7 @@ def test_zones_are_of_the_tenant_alone(outside: Outside) -> None:
     assert outside.request("GET", path, token=mine)[1]["version"] == 1
 
 
-def test_zones_are_listed_page_by_page_and_go_out_and_in_as_a_file(outside: Outside) -> None:
+def test_zones_are_listed_page_by_page_and_go_out_and_in_as_a_file(outside: OutsideClients) -> None:
     token = outside.token(role="supervisor")
     names = {f"paged-{outside.run}-{n}" for n in range(5)}
     for name in names:
@@ -271,7 +271,7 @@ def test_zones_are_listed_page_by_page_and_go_out_and_in_as_a_file(outside: Outs
     assert [outcome["outcome"] for outcome in outcomes] == ["unchanged"] * 5
 
 
-def test_where_guards_are_and_were_is_there_to_see(outside: Outside) -> None:
+def test_where_guards_are_and_were_is_there_to_see(outside: OutsideClients) -> None:
     token, guard = outside.token(role="viewer"), f"guard-{outside.run}"
     for step in range(3):
         outside.publish(f"guard/{guard}/gps", {"lat": 42.5 + step / 10_000, "lon": 17.25, "accuracy": 5})
@@ -298,7 +298,7 @@ def test_where_guards_are_and_were_is_there_to_see(outside: Outside) -> None:
     assert (status, spent) == (200, {"days": [], "truncated": False})
 
 
-def test_a_dead_letter_is_seen_by_its_own_tenant_and_sent_again(outside: Outside) -> None:
+def test_a_dead_letter_is_seen_by_its_own_tenant_and_sent_again(outside: OutsideClients) -> None:
     guard, now = f"guard-{outside.run}", datetime.now(UTC)
     outside.execute("INSERT INTO guard (guard_id, tenant_id, name) VALUES (%s, 1, %s)", guard, guard)
     origin = Origin(guard, secrets.token_bytes(16), None, "t", now, now, False, (), None, "{}")
@@ -329,7 +329,9 @@ def test_a_dead_letter_is_seen_by_its_own_tenant_and_sent_again(outside: Outside
     assert outside.request("GET", path, token=mine)[0] == 404
 
 
-def test_evidence_is_signed_and_verified_by_whoever_has_the_file(outside: Outside, tmp_path: Path) -> None:
+def test_evidence_is_signed_and_verified_by_whoever_has_the_file(
+    outside: OutsideClients, tmp_path: Path
+) -> None:
     guard, token = f"guard-{outside.run}", outside.token(role="supervisor", name="Sam")
     outside.publish(f"alert/panic/{guard}", {"message": "help"})
     [alert] = outside.until(
@@ -347,7 +349,7 @@ def test_evidence_is_signed_and_verified_by_whoever_has_the_file(outside: Outsid
     assert said["ok"], said
 
 
-def test_a_guard_and_a_device_are_found_by_their_names(outside: Outside) -> None:
+def test_a_guard_and_a_device_are_found_by_their_names(outside: OutsideClients) -> None:
     token, theirs = outside.token(role="admin"), outside.token(role="admin", tenant_id=0)
     guard, device = f"guard-{outside.run}", f"dev-{outside.run}"
     assert outside.request("POST", "/api/v1/guards", {"guard_id": guard}, token=token)[0] == 201
@@ -359,11 +361,11 @@ def test_a_guard_and_a_device_are_found_by_their_names(outside: Outside) -> None
         assert outside.request("GET", path, token=theirs)[0] == 404
 
 
-def test_frames_and_receipts_are_as_the_asyncapi_document_says(outside: Outside) -> None:
+def test_frames_and_receipts_are_as_the_asyncapi_document_says(outside: OutsideClients) -> None:
     with urllib.request.urlopen(f"http://{outside.base}/api/v1/asyncapi.json", timeout=20) as answer:
         components = json.loads(answer.read())["components"]
     guard = f"guard-{outside.run}"
-    device, screen = Device(outside, f"receipt/{guard}"), outside.screen()
+    device, screen = ReceiptSubscriber(outside, f"receipt/{guard}"), outside.screen()
     screen.wait("snapshot")
     outside.publish(f"guard/{guard}/gps", {"lat": 42.0, "lon": 17.0, "accuracy": 5})
     outside.publish(f"alert/panic/{guard}", {"message": "help", "msg_id": outside.run})
@@ -377,7 +379,7 @@ def test_frames_and_receipts_are_as_the_asyncapi_document_says(outside: Outside)
         screen.send(type=kind)
     wanted = {"alert_updated", "ack", "heartbeat", "metrics", "error"}
     outside.until(lambda: wanted <= {frame["type"] for frame in screen.seen()})
-    checked = {"receipt": device.hear(1)} | {
+    checked = {"receipt": device.receive(1)} | {
         f"server.{kind}": screen.seen(kind) for kind in {frame["type"] for frame in screen.seen()}
     }
     screen.close()
@@ -388,7 +390,7 @@ def test_frames_and_receipts_are_as_the_asyncapi_document_says(outside: Outside)
             jsonschema.Draft7Validator(schema).validate(value)
 
 
-def test_a_zone_is_tried_on_what_was_and_nothing_is_kept(outside: Outside) -> None:
+def test_a_zone_is_tried_on_what_was_and_nothing_is_kept(outside: OutsideClients) -> None:
     token, guard = outside.token(role="supervisor"), f"guard-{outside.run}"
     begin = datetime.now(UTC) - timedelta(minutes=10)
     for step in range(20):

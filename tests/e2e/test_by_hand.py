@@ -8,21 +8,21 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Device, Outside
+from tests.support.outside_clients import OutsideClients, ReceiptSubscriber
 
 
 def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def of_source(outside: Outside, kind: str, source: str) -> list[dict[str, object]]:
+def of_source(outside: OutsideClients, kind: str, source: str) -> list[dict[str, object]]:
     found: list[dict[str, object]] = json.loads(
         run_vigil(outside.env, "latest", kind, "--source", source, "--json")
     )
     return found
 
 
-def test_device_telemetry_is_shown_by_vigil_latest(outside: Outside) -> None:
+def test_device_telemetry_is_shown_by_vigil_latest(outside: OutsideClients) -> None:
     source = f"test-sensor-{outside.run}"
     outside.publish(
         f"device/{source}/telemetry", {"battery": 85, "signal": -65, "temperature": 25.5, "timestamp": now()}
@@ -32,7 +32,7 @@ def test_device_telemetry_is_shown_by_vigil_latest(outside: Outside) -> None:
 
 
 def test_a_fix_is_stored_with_its_verdict_and_one_alert_is_raised_outside(
-    outside: Outside,
+    outside: OutsideClients,
 ) -> None:
     number = int(outside.run, 16)
     guard = f"guard-{number}"
@@ -48,7 +48,9 @@ def test_a_fix_is_stored_with_its_verdict_and_one_alert_is_raised_outside(
     assert of_source(outside, "location", guard)[0]["geofence_violation"] is True
 
 
-def test_a_panic_is_on_the_screen_in_under_200_ms_and_acknowledged_from_another(outside: Outside) -> None:
+def test_a_panic_is_on_the_screen_in_under_200_ms_and_acknowledged_from_another(
+    outside: OutsideClients,
+) -> None:
     guard = f"guard-{outside.run}"
     first, second = outside.screen(), outside.screen(name="second desk")
     for screen in (first, second):
@@ -76,9 +78,9 @@ def test_a_panic_is_on_the_screen_in_under_200_ms_and_acknowledged_from_another(
     assert [row["source_id"] for row in of_source(outside, "alert", guard)] == [guard]
 
 
-def test_a_device_is_told_what_became_of_its_message(outside: Outside) -> None:
+def test_a_device_is_told_what_became_of_its_message(outside: OutsideClients) -> None:
     source = f"guard-{outside.run}"
-    device = Device(outside, f"receipt/{source}")
+    device = ReceiptSubscriber(outside, f"receipt/{source}")
     outside.publish(
         f"guard/{source}/gps", {"lat": 12.9716, "lon": 77.5946, "msg_id": "f1", "timestamp": now()}
     )
@@ -88,13 +90,13 @@ def test_a_device_is_told_what_became_of_its_message(outside: Outside) -> None:
     screen = outside.screen()
     screen.wait("snapshot")
     screen.send(type="acknowledge_alert", alert_id=alert_id)
-    told = {(receipt["msg_id"], receipt["status"]): receipt for receipt in device.hear(3)}
+    told = {(receipt["msg_id"], receipt["status"]): receipt for receipt in device.receive(3)}
     assert set(told) == {("f1", "stored"), ("a1", "stored"), ("a1", "acknowledged")}
     assert told["a1", "acknowledged"]["by"] == "tester"
     assert told["a1", "stored"]["alert_id"] == alert_id
 
 
-def test_metrics_of_all_processes_are_exported(outside: Outside) -> None:
+def test_metrics_of_all_processes_are_exported(outside: OutsideClients) -> None:
     outside.publish(f"device/{outside.run}/telemetry", {"battery": 50})
     screen = outside.screen()
     screen.wait("snapshot")
@@ -116,7 +118,7 @@ def test_metrics_of_all_processes_are_exported(outside: Outside) -> None:
     assert outside.run not in metrics()
 
 
-def test_health_is_told_by_the_gateway_and_by_the_command(outside: Outside) -> None:
+def test_health_is_told_by_the_gateway_and_by_the_command(outside: OutsideClients) -> None:
     with urllib.request.urlopen(f"http://{outside.base}/readyz", timeout=10) as answer:
         assert json.load(answer)["ready"] is True
     checks = {check["name"]: check["ok"] for check in json.loads(run_vigil(outside.env, "health", "--json"))}
@@ -144,7 +146,7 @@ BAD = [
 
 @pytest.mark.parametrize(("topic", "payload", "reason"), BAD)
 def test_bad_input_is_kept_with_its_reason_and_the_next_good_message_arrives(
-    outside: Outside, topic: str, payload: bytes, reason: str
+    outside: OutsideClients, topic: str, payload: bytes, reason: str
 ) -> None:
     source = f"bad-{outside.run}"
     outside.publish(topic.format(source), payload)
@@ -160,7 +162,7 @@ def test_bad_input_is_kept_with_its_reason_and_the_next_good_message_arrives(
     )
 
 
-def test_a_panic_with_a_broken_place_and_time_is_still_an_alert(outside: Outside) -> None:
+def test_a_panic_with_a_broken_place_and_time_is_still_an_alert(outside: OutsideClients) -> None:
     guard = f"guard-{outside.run}"
     outside.publish(f"alert/panic/{guard}", {"location": {"lat": "x"}, "timestamp": "never", "severity": 3})
     query = "SELECT alert_type, severity, location, flags FROM mqtt_device_alert WHERE source_id = %s"
@@ -169,7 +171,7 @@ def test_a_panic_with_a_broken_place_and_time_is_still_an_alert(outside: Outside
     assert {"location", "timestamp", "severity"} <= set(flags)
 
 
-def test_an_unreadable_panic_is_refused_and_an_alert_all_the_same(outside: Outside) -> None:
+def test_an_unreadable_panic_is_refused_and_an_alert_all_the_same(outside: OutsideClients) -> None:
     guard = f"guard-{outside.run}"
     outside.publish(f"alert/panic/{guard}", b"\x00\xffgarbage")
     query = (

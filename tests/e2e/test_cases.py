@@ -14,8 +14,8 @@ import pytest
 from services.contracts.events import AlertType
 from tests.providers import Provider
 from tests.support.commands import run_vigil
-from tests.support.customer import House
-from tests.support.outside_clients import Outside
+from tests.support.customer import Customer
+from tests.support.outside_clients import OutsideClients
 
 FOUND = (
     "SELECT alert_type, severity, status, flags, location, message, tenant_id FROM mqtt_device_alert"
@@ -23,7 +23,7 @@ FOUND = (
 )
 
 
-def raised(outside: Outside, source: str) -> dict[str, Any]:
+def raised(outside: OutsideClients, source: str) -> dict[str, Any]:
     """Return the one alert of a source."""
     [row] = outside.until(lambda: outside.rows(FOUND, source))
     names = ("alert_type", "severity", "status", "flags", "location", "message", "tenant_id")
@@ -31,7 +31,9 @@ def raised(outside: Outside, source: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("what", ["unknown", "disabled guard", "stolen device"])
-def test_a_panic_of_whoever_has_no_right_to_one_is_an_alert_that_says_so(outside: Outside, what: str) -> None:
+def test_a_panic_of_whoever_has_no_right_to_one_is_an_alert_that_says_so(
+    outside: OutsideClients, what: str
+) -> None:
     source = f"{what.replace(' ', '-')}-{outside.run}"
     kind = "device" if "device" in what else "guard"
     if what != "unknown":
@@ -62,7 +64,9 @@ def test_a_panic_of_whoever_has_no_right_to_one_is_an_alert_that_says_so(outside
     ],
     ids=str,
 )
-def test_a_place_that_is_nonsense_is_an_alert_without_a_place(outside: Outside, location: object) -> None:
+def test_a_place_that_is_nonsense_is_an_alert_without_a_place(
+    outside: OutsideClients, location: object
+) -> None:
     source = f"guard-{outside.run}"
     outside.publish(f"alert/panic/{source}", {"location": location})
     found = raised(outside, source)
@@ -72,14 +76,16 @@ def test_a_place_that_is_nonsense_is_an_alert_without_a_place(outside: Outside, 
 
 
 @pytest.mark.parametrize("written", ["critical", "CRITICAL", "CriTical", "low", "Medium"])
-def test_a_severity_is_one_in_any_case(outside: Outside, written: str) -> None:
+def test_a_severity_is_one_in_any_case(outside: OutsideClients, written: str) -> None:
     source = f"guard-{outside.run}"
     outside.publish(f"alert/intrusion/{source}", {"severity": written})
     assert raised(outside, source)["severity"] == written.upper()
 
 
 @pytest.mark.parametrize("battery", [0, 0.0, 19])
-def test_an_empty_battery_is_an_alert_and_not_a_missing_value(outside: Outside, battery: float) -> None:
+def test_an_empty_battery_is_an_alert_and_not_a_missing_value(
+    outside: OutsideClients, battery: float
+) -> None:
     source = f"device-{outside.run}"
     outside.publish(f"device/{source}/telemetry", {"battery": battery})
     assert raised(outside, source)["alert_type"] == "LOW_BATTERY"
@@ -87,7 +93,7 @@ def test_an_empty_battery_is_an_alert_and_not_a_missing_value(outside: Outside, 
 
 @pytest.mark.parametrize("reading", [{"type": "SMOKE", "value": 150}, {"type": "smoke", "value": 150.5}])
 @pytest.mark.parametrize("word", ["reading", "status"])
-def test_smoke_is_fire_by_its_value(outside: Outside, reading: dict[str, Any], word: str) -> None:
+def test_smoke_is_fire_by_its_value(outside: OutsideClients, reading: dict[str, Any], word: str) -> None:
     source = f"sensor-{outside.run}"
     outside.publish(f"sensor/{source}/{word}", reading)
     found = raised(outside, source)
@@ -95,7 +101,7 @@ def test_smoke_is_fire_by_its_value(outside: Outside, reading: dict[str, Any], w
 
 
 @pytest.mark.parametrize("state", ["ALARM", "alarm", "Detected"])
-def test_smoke_is_fire_by_its_state_and_over_by_its_state(outside: Outside, state: str) -> None:
+def test_smoke_is_fire_by_its_state_and_over_by_its_state(outside: OutsideClients, state: str) -> None:
     source = f"sensor-{outside.run}"
     outside.publish(f"sensor/{source}/status", {"type": "Smoke", "state": state})
     assert raised(outside, source)["alert_type"] == "FIRE"
@@ -106,7 +112,7 @@ def test_smoke_is_fire_by_its_state_and_over_by_its_state(outside: Outside, stat
 
 
 @pytest.mark.parametrize("kind", [kind for kind in AlertType if kind is not AlertType.UNREADABLE_ALERT])
-def test_each_type_can_be_raised_and_closed(outside: Outside, kind: AlertType) -> None:
+def test_each_type_can_be_raised_and_closed(outside: OutsideClients, kind: AlertType) -> None:
     source = f"guard-{outside.run}"
     screen = outside.screen()
     screen.wait("snapshot")
@@ -127,7 +133,7 @@ def test_each_type_can_be_raised_and_closed(outside: Outside, kind: AlertType) -
     assert raised(outside, source)["message"] == f"{named}<script>alert(1)</script>", "text is text"
 
 
-def test_an_alert_that_cannot_be_read_can_be_closed_too(outside: Outside) -> None:
+def test_an_alert_that_cannot_be_read_can_be_closed_too(outside: OutsideClients) -> None:
     source = f"guard-{outside.run}"
     screen = outside.screen()
     screen.wait("snapshot")
@@ -140,9 +146,9 @@ def test_an_alert_that_cannot_be_read_can_be_closed_too(outside: Outside) -> Non
 
 
 def test_two_presses_are_one_alert_and_one_after_the_end_is_a_new_one(
-    outside: Outside, tmp_path: Path, outer: dict[str, Provider]
+    outside: OutsideClients, tmp_path: Path, outer: dict[str, Provider]
 ) -> None:
-    house = House(outside, tmp_path, outer)
+    house = Customer(outside, tmp_path, outer)
     screen = outside.screen(tenant_id=house.tenant_id)
     screen.wait("snapshot")
     for _ in range(2):
@@ -158,7 +164,7 @@ def test_two_presses_are_one_alert_and_one_after_the_end_is_a_new_one(
     house.close()
 
 
-def test_a_panic_is_never_put_on_the_shelf(outside: Outside) -> None:
+def test_a_panic_is_never_put_on_the_shelf(outside: OutsideClients) -> None:
     source = f"guard-{outside.run}"
     outside.publish(f"alert/panic/{source}", {})
     raised(outside, source)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside, Screen
+from tests.support.outside_clients import FeedSession, OutsideClients
 
 BROWSER = Path(__file__).parent / "browser"
 SCREENSHOTS = os.environ.get("VIGIL_SCREENSHOTS", "")
@@ -34,7 +34,7 @@ class Script:
         said = self._process.stdout.readline().strip()
         assert said == word, self._process.stderr.read()
 
-    def hear(self, word: str) -> Any:
+    def receive(self, word: str) -> Any:
         """Return the JSON that the script writes after the word."""
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -49,7 +49,7 @@ class Script:
 
 
 @contextmanager
-def running(name: str, outside: Outside, **given: str) -> Iterator[Script]:
+def running(name: str, outside: OutsideClients, **given: str) -> Iterator[Script]:
     """Run the script, which must end well."""
     environment = {
         **os.environ,
@@ -76,14 +76,16 @@ def running(name: str, outside: Outside, **given: str) -> Iterator[Script]:
             process.terminate()
 
 
-def _new_key_seals(outside: Outside, screen: Screen, kid: str) -> bool:
+def _new_key_seals(outside: OutsideClients, screen: FeedSession, kid: str) -> bool:
     """Raise an alert, and return whether its frame is encrypted with the key `kid`."""
     outside.publish(f"alert/sos/guard-{secrets.token_hex(4)}", {"severity": "critical"})
     screen.wait("critical_alert")
     return kid in screen.kids
 
 
-def test_log_in_see_a_panic_acknowledge_it_and_go_on_after_the_gateway_restarts(outside: Outside) -> None:
+def test_log_in_see_a_panic_acknowledge_it_and_go_on_after_the_gateway_restarts(
+    outside: OutsideClients,
+) -> None:
     user, password = outside.person()
     source = f"guard-{outside.run}"
     given = {"VIGIL_LOGIN": user, "VIGIL_PASSWORD": password, "VIGIL_SOURCE": source}
@@ -130,7 +132,7 @@ def test_log_in_see_a_panic_acknowledge_it_and_go_on_after_the_gateway_restarts(
         page.expect("back")
 
 
-def test_the_page_says_that_it_may_be_blind_since_when_and_what_to_do(outside: Outside) -> None:
+def test_the_page_says_that_it_may_be_blind_since_when_and_what_to_do(outside: OutsideClients) -> None:
     user, password = outside.person()
     with running("blind.mjs", outside, VIGIL_LOGIN=user, VIGIL_PASSWORD=password) as page:
         page.expect("live")
@@ -152,7 +154,9 @@ def test_the_page_says_that_it_may_be_blind_since_when_and_what_to_do(outside: O
         page.expect("sees")
 
 
-def test_a_panic_sounds_until_it_is_acknowledged_and_a_second_desk_shows_by_whom(outside: Outside) -> None:
+def test_a_panic_sounds_until_it_is_acknowledged_and_a_second_desk_shows_by_whom(
+    outside: OutsideClients,
+) -> None:
     first, second = outside.person(), outside.person()
     source = f"guard-{outside.run}"
     ann = f"Ann {outside.run}"
@@ -196,7 +200,7 @@ def test_a_panic_sounds_until_it_is_acknowledged_and_a_second_desk_shows_by_whom
     )  # else she would be notified of the alerts of all later tests
 
 
-def _walk(outside: Outside, source: str) -> None:
+def _walk(outside: OutsideClients, source: str) -> None:
     """Send six fixes of the last two minutes, some 10 m apart, eastwards."""
     now = datetime.now(UTC)
     for step in range(6):
@@ -208,7 +212,9 @@ def _walk(outside: Outside, source: str) -> None:
     )
 
 
-def test_a_track_is_played_back_and_a_zone_is_drawn_that_is_not_to_be_entered(outside: Outside) -> None:
+def test_a_track_is_played_back_and_a_zone_is_drawn_that_is_not_to_be_entered(
+    outside: OutsideClients,
+) -> None:
     user, password = outside.person("supervisor")
     source = f"guard-{outside.run}"
     place = f"Place {outside.run}"
@@ -224,7 +230,7 @@ def test_a_track_is_played_back_and_a_zone_is_drawn_that_is_not_to_be_entered(ou
     }
     with running("zones.mjs", outside, **given) as page:
         page.expect("played")
-        corners = page.hear("drawn")
+        corners = page.receive("drawn")
         lats = [float(corner.partition(",")[0]) for corner in corners]
         assert 12.969 < min(lats) < 12.9716 < max(lats) < 12.974
         [(guard_id, kind, version)] = outside.rows(
@@ -250,7 +256,7 @@ def test_a_track_is_played_back_and_a_zone_is_drawn_that_is_not_to_be_entered(ou
         page.expect("seen")
 
 
-def test_devices_report_and_what_went_wrong_are_pages_of_their_own(outside: Outside) -> None:
+def test_devices_report_and_what_went_wrong_are_pages_of_their_own(outside: OutsideClients) -> None:
     user, password = outside.person("admin")
     source = f"dev-{outside.run}"
     now = datetime.now(UTC)

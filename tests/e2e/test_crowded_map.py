@@ -11,7 +11,7 @@ from typing import Any
 from services.feed.stream import FeedWriter
 from services.platform import config as configuration
 from tests.e2e.test_console import running
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 GUARDS = 10_000
 A_ROW = 100
@@ -41,7 +41,7 @@ def position(number: int, *, moved: float) -> dict[str, Any]:
     }
 
 
-def test_ten_thousand_guards_keep_no_frame_waiting(outside: Outside) -> None:
+def test_ten_thousand_guards_keep_no_frame_waiting(outside: OutsideClients) -> None:
     outside.execute("INSERT INTO tenant (tenant_id, name) VALUES (%s, 'Crowd')", TENANT)
     login, password = outside.person("viewer", tenant_id=TENANT)
     feed = FeedWriter.from_config(configuration.load(environ=outside.env))
@@ -66,7 +66,7 @@ def test_ten_thousand_guards_keep_no_frame_waiting(outside: Outside) -> None:
         page.expect("filled")
         page.order("measure")
         send(SECONDS * FRAMES_A_SECOND, a_frame=A_FRAME, a_second=FRAMES_A_SECOND)
-        figures = page.hear("measured")
+        figures = page.receive("measured")
     print(f"\n{figures}")
     assert figures["guards"] == GUARDS
     assert figures["moved"] >= 0.9 * SECONDS * FRAMES_A_SECOND * A_FRAME

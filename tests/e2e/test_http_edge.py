@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support.noc_processes import Gateways, gateways
-from tests.support.outside_clients import Outside
-from tests.support.rfc6455_client import Peer
+from tests.support.outside_clients import OutsideClients
+from tests.support.rfc6455_client import WebsocketPeer
 
 SHORT = {
     "handshake_timeout_s": 1,
@@ -101,7 +101,7 @@ def sized(path: str, body: bytes, *headers: str) -> bytes:
 )
 @pytest.mark.parametrize("entrance", ["public", "api", "feed"])
 def test_what_has_two_readings_is_refused_and_nothing_behind_it_is_read(
-    outside: Outside, headers: list[str], entrance: str
+    outside: OutsideClients, headers: list[str], entrance: str
 ) -> None:
     behind = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     base = {"public": outside.base, "api": outside.api, "feed": outside.feed}[entrance]
@@ -112,13 +112,13 @@ def test_what_has_two_readings_is_refused_and_nothing_behind_it_is_read(
     assert b"HTTP/1.1" not in body
 
 
-def test_chunks_where_no_body_is_expected_are_refused(outside: Outside) -> None:
+def test_chunks_where_no_body_is_expected_are_refused(outside: OutsideClients) -> None:
     wire = b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 100_000
     for base in (outside.base, outside.api, outside.feed):
         assert ask(base, wire)[0] == 400
 
 
-def test_a_correct_body_in_chunks_is_read(outside: Outside) -> None:
+def test_a_correct_body_in_chunks_is_read(outside: OutsideClients) -> None:
     login, password = outside.person()
     content = json.dumps({"user": login, "password": password}).encode()
     parts = [content[at : at + 7] for at in range(0, len(content), 7)]
@@ -128,7 +128,7 @@ def test_a_correct_body_in_chunks_is_read(outside: Outside) -> None:
         assert ask(base, wire)[0] == 200
 
 
-def test_a_client_that_waits_for_leave_to_send_gets_it(outside: Outside) -> None:
+def test_a_client_that_waits_for_leave_to_send_gets_it(outside: OutsideClients) -> None:
     content = b'{"user": "nobody", "password": "x"}'
     sock = connect(outside.base)
     sock.sendall(post("/api/v1/session", b"", f"Content-Length: {len(content)}", "Expect: 100-continue"))
@@ -151,7 +151,7 @@ def test_a_client_that_waits_for_leave_to_send_gets_it(outside: Outside) -> None
     ],
 )
 def test_a_body_beyond_its_operations_limit_is_refused_by_name(
-    outside: Outside, path: str, limit: int
+    outside: OutsideClients, path: str, limit: int
 ) -> None:
     credential = f"Authorization: Bearer {outside.token(role='admin')}"
     # Given only the head of the request, the answer of Vigil's server does not wait for the body.
@@ -174,7 +174,7 @@ def test_a_body_beyond_its_operations_limit_is_refused_by_name(
     sock.close()
 
 
-def test_a_body_of_many_values_is_refused_without_looking_at_them(outside: Outside) -> None:
+def test_a_body_of_many_values_is_refused_without_looking_at_them(outside: OutsideClients) -> None:
     credential = f"Authorization: Bearer {outside.token(role='supervisor')}"
     for path, zeros in (("/api/v1/positions/within", 30_000), ("/api/v1/zones/check", 400_000)):
         status, _, body = ask(outside.base, sized(path, b"[" + b"0," * zeros + b"0]", credential))
@@ -200,13 +200,13 @@ def test_a_body_of_many_values_is_refused_without_looking_at_them(outside: Outsi
     ],
     ids=lambda content: repr(content[:20]),
 )
-def test_no_body_is_answered_with_500(outside: Outside, path: str, content: bytes) -> None:
+def test_no_body_is_answered_with_500(outside: OutsideClients, path: str, content: bytes) -> None:
     credential = f"Authorization: Bearer {outside.token()}"
     status, _, body = ask(outside.base, sized(path, content, credential))
     assert status in (400, 401), body
 
 
-def test_a_shape_around_the_whole_world_is_refused_and_not_a_failure(outside: Outside) -> None:
+def test_a_shape_around_the_whole_world_is_refused_and_not_a_failure(outside: OutsideClients) -> None:
     for ring in (
         [[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]],
         [[0, 0], [180, 0], [90, 45], [0, 0]],
@@ -218,7 +218,7 @@ def test_a_shape_around_the_whole_world_is_refused_and_not_a_failure(outside: Ou
         assert "more than 80 degrees" in problem["detail"]
 
 
-def test_the_claimed_host_is_not_in_a_redirect(outside: Outside) -> None:
+def test_the_claimed_host_is_not_in_a_redirect(outside: OutsideClients) -> None:
     for path in ("/metrics/export", "/monitoring/health", "/metrics/export?a=b"):
         for claim in ("Host: evil.example", "Host: evil.example:80"):
             wire = f"GET {path} HTTP/1.1\r\n{claim}\r\nConnection: close\r\n\r\n".encode()
@@ -229,7 +229,7 @@ def test_the_claimed_host_is_not_in_a_redirect(outside: Outside) -> None:
             assert b"evil" not in body
 
 
-def test_what_bears_secrets_is_kept_by_no_cache(outside: Outside) -> None:
+def test_what_bears_secrets_is_kept_by_no_cache(outside: OutsideClients) -> None:
     login, password = outside.person()
     content = json.dumps({"user": login, "password": password}).encode()
     _, headers, body = ask(outside.base, sized("/api/v1/session", content))
@@ -245,7 +245,7 @@ def get(path: str, *headers: str) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]).encode()
 
 
-def test_strangers_learn_only_whether_it_is_ready_and_soon(outside: Outside, short: Gateways) -> None:
+def test_strangers_learn_only_whether_it_is_ready_and_soon(outside: OutsideClients, short: Gateways) -> None:
     credential = f"Authorization: Bearer {outside.token(name=f'looks-{outside.run}')}"
     base = short.apis[0]
     for path in ("/readyz", "/monitoring/health/"):
@@ -265,7 +265,9 @@ def statuses(
     return [ask(base, wire, source=source)[:2] for _ in range(count)]
 
 
-def test_a_user_has_so_many_requests_and_another_has_its_own(outside: Outside, short: Gateways) -> None:
+def test_a_user_has_so_many_requests_and_another_has_its_own(
+    outside: OutsideClients, short: Gateways
+) -> None:
     base = short.apis[0]
     eager, other = (
         f"Authorization: Bearer {outside.token(name=f'{n}-{outside.run}')}" for n in ("eager", "other")
@@ -310,12 +312,14 @@ def test_an_address_has_so_many_connections(short: Gateways) -> None:
         sock.close()
 
 
-def test_behind_a_proxy_it_is_the_named_address_that_has_so_many(outside: Outside, short: Gateways) -> None:
+def test_behind_a_proxy_it_is_the_named_address_that_has_so_many(
+    outside: OutsideClients, short: Gateways
+) -> None:
     feed = short.bases[0]
 
-    def opened(name: str, address: str) -> Peer:
+    def opened(name: str, address: str) -> WebsocketPeer:
         token = outside.token(name=f"{name}-{outside.run}")
-        return Peer(feed, token, headers=(f"X-Forwarded-For: {address}",))
+        return WebsocketPeer(feed, token, headers=(f"X-Forwarded-For: {address}",))
 
     held = [opened(f"held-{number}", "203.0.113.31") for number in range(6)]
     assert all(peer.head.startswith("HTTP/1.1 101") for peer in held)
@@ -372,7 +376,7 @@ def refs() -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(("ref", "decoded"), refs(), ids=lambda value: str(value)[:20])
-def test_a_frames_ref_comes_back_as_it_is(outside: Outside, ref: str, decoded: Any) -> None:
+def test_a_frames_ref_comes_back_as_it_is(outside: OutsideClients, ref: str, decoded: Any) -> None:
     screen = outside.screen(name=f"ref-{outside.run}-{len(ref)}")
     screen._socket.send('{"type": "dance", "ref": ' + ref + "}")
     _, frame = screen.wait("error")
@@ -395,7 +399,9 @@ def test_a_frames_ref_comes_back_as_it_is(outside: Outside, ref: str, decoded: A
     ],
     ids=lambda text: text[:60],
 )
-def test_a_frame_that_is_nonsense_is_answered_and_the_session_goes_on(outside: Outside, text: str) -> None:
+def test_a_frame_that_is_nonsense_is_answered_and_the_session_goes_on(
+    outside: OutsideClients, text: str
+) -> None:
     screen = outside.screen(name=f"nonsense-{outside.run}-{len(text)}")
     screen.wait("snapshot")
     screen._socket.send(text)

@@ -11,11 +11,11 @@ import redis
 
 from services.feed.stream import stream_key
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 
 def test_a_rotation_under_load_loses_no_frame_and_the_old_key_opens_until_it_is_removed(
-    outside: Outside,
+    outside: OutsideClients,
 ) -> None:
     old = next(iter(outside.ring.of_tenant(1)))
     screen = outside.screen()
@@ -57,7 +57,7 @@ def test_a_rotation_under_load_loses_no_frame_and_the_old_key_opens_until_it_is_
     screen.close()
 
 
-def test_redis_holds_nothing_that_could_be_read(outside: Outside) -> None:
+def test_redis_holds_nothing_that_could_be_read(outside: OutsideClients) -> None:
     word = f"secret-{outside.run}"
     screen = outside.screen()
     screen.wait("snapshot")

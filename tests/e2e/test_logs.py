@@ -8,24 +8,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 NASTY = 'help\x1b[2J\r\n{"event": "forged"}\u2028 \u202e\x07'
 
 
-def lines(outside: Outside, process: str) -> list[dict[str, Any]]:
+def lines(outside: OutsideClients, process: str) -> list[dict[str, Any]]:
     text = (outside.stack.home / "log" / f"{process}.log").read_bytes()
     assert not any(byte < 0x20 and byte != 0x0A for byte in text), "a control character stands in the log"
     return [json.loads(line) for line in text.decode().split("\n") if line]
 
 
-def traced(outside: Outside, process: str, event: str, **facts: str) -> list[str]:
+def traced(outside: OutsideClients, process: str, event: str, **facts: str) -> list[str]:
     """Return the trace ids of a process's events with these facts."""
     found = [line for line in lines(outside, process) if line["event"] == event]
     return [li["trace_id"] for li in found if all(li.get(name) == value for name, value in facts.items())]
 
 
-def test_a_panic_is_one_trace_from_the_gateway_to_the_screen(outside: Outside) -> None:
+def test_a_panic_is_one_trace_from_the_gateway_to_the_screen(outside: OutsideClients) -> None:
     source = f"guard-{outside.run}"
     screen = outside.screen()
     screen.wait("snapshot")
@@ -42,7 +42,7 @@ def test_a_panic_is_one_trace_from_the_gateway_to_the_screen(outside: Outside) -
     assert trace in traced(outside, "noc_gateway", "alert_broadcast")
 
 
-def test_every_line_of_every_process_is_one_json_object_with_who_and_when(outside: Outside) -> None:
+def test_every_line_of_every_process_is_one_json_object_with_who_and_when(outside: OutsideClients) -> None:
     outside.publish(f"guard/{NASTY.encode().hex()}/gps", {"lat": 1, "lon": 1, "note": NASTY})
     for path in sorted(Path(outside.stack.home / "log").glob("*.log")):
         if path.stem in {process.name for process in outside.stack.supervisor.processes} - set(SERVERS):

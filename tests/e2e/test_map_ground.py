@@ -9,12 +9,12 @@ import pytest
 
 from tests.e2e.test_console import running
 from tests.support.noc_processes import gateways
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 from tests.support.pmtiles import MVT, PNG, pmtiles, png, sea
 
 
 def test_the_map_lies_on_a_file_of_images_or_of_vectors(
-    outside: Outside, tmp_path: Path, request: pytest.FixtureRequest
+    outside: OutsideClients, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     login, password = outside.person("viewer")
     file = tmp_path / "ground.pmtiles"

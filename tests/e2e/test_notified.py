@@ -24,13 +24,13 @@ from tests.providers import Provider
 from tests.providers.server import TOKEN
 from tests.support.canaries import canary
 from tests.support.commands import run_vigil
-from tests.support.customer import House
-from tests.support.outside_clients import Device, Outside
+from tests.support.customer import Customer
+from tests.support.outside_clients import OutsideClients, ReceiptSubscriber
 
 
 @pytest.fixture
-def house(outside: Outside, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[House]:
-    made = House(outside, tmp_path, outer)
+def house(outside: OutsideClients, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[Customer]:
+    made = Customer(outside, tmp_path, outer)
     yield made
     made.close()
 
@@ -44,7 +44,7 @@ def open_page(url: str, data: bytes | None = None, **headers: str) -> tuple[int,
         return error.code, error.read().decode()
 
 
-def from_twilio(outside: Outside, path: str, *, token: str = TOKEN, **params: str) -> tuple[int, str]:
+def from_twilio(outside: OutsideClients, path: str, *, token: str = TOKEN, **params: str) -> tuple[int, str]:
     """Send a callback with Twilio's signature: HMAC-SHA1 over the URL and the sorted parameters."""
     url = f"http://{outside.base}{path}"
     signed = url + "".join(f"{name}{params[name]}" for name in sorted(params))
@@ -59,9 +59,9 @@ def link_in(message: dict[str, Any]) -> str:
     return found.group()
 
 
-def test_a_panic_is_told_by_every_channel_and_taken_by_the_link_in_a_mail(house: House) -> None:
+def test_a_panic_is_told_by_every_channel_and_taken_by_the_link_in_a_mail(house: Customer) -> None:
     outside = house.outside
-    device = Device(outside, f"receipt/{house.guard}")
+    device = ReceiptSubscriber(outside, f"receipt/{house.guard}")
     screen = outside.screen(tenant_id=house.tenant_id)
     screen.wait("snapshot")
     house.press(msg_id="p1")
@@ -84,7 +84,7 @@ def test_a_panic_is_told_by_every_channel_and_taken_by_the_link_in_a_mail(house:
     assert open_page(link[:-3] + "abc", b"")[0] in (409, 410)
 
     screen.send(type="resolve_alert", alert_id=house.alerts()[0][0], note="found well")
-    receipts = device.hear(4)
+    receipts = device.receive(4)
     assert [(told["msg_id"], told["status"], told.get("by")) for told in receipts] == [
         ("p1", "stored", None),
         ("p1", "notified", None),
@@ -93,7 +93,7 @@ def test_a_panic_is_told_by_every_channel_and_taken_by_the_link_in_a_mail(house:
     ]
 
 
-def test_an_sms_reply_takes_the_alert_and_only_twilio_may_bring_it(house: House) -> None:
+def test_an_sms_reply_takes_the_alert_and_only_twilio_may_bring_it(house: Customer) -> None:
     house.press()
     sms = house.message("twilio")
     found = re.search(r"Reply ([A-Z2-9]{4})\b", sms["body"])
@@ -114,7 +114,7 @@ def test_an_sms_reply_takes_the_alert_and_only_twilio_may_bring_it(house: House)
     assert (status, "<Message>" in answer) == (200, False), "the same request has one effect and one answer"
 
 
-def test_twilio_says_what_became_of_an_sms(house: House, tmp_path: Path) -> None:
+def test_twilio_says_what_became_of_an_sms(house: Customer, tmp_path: Path) -> None:
     only_sms = {
         "CRITICAL": {"steps": [{"after_s": 0, "channels": ["sms"], "who": ["contacts"]}], "repeat_s": 600}
     }
@@ -137,8 +137,8 @@ def test_twilio_says_what_became_of_an_sms(house: House, tmp_path: Path) -> None
     assert ("sms", "failed") in {row[:2] for row in house.notifications()}
 
 
-def test_a_silent_panic_is_told_to_people_and_its_source_hears_nothing_at_all(house: House) -> None:
-    device = Device(house.outside, f"receipt/{house.guard}")
+def test_a_silent_panic_is_told_to_people_and_its_source_hears_nothing_at_all(house: Customer) -> None:
+    device = ReceiptSubscriber(house.outside, f"receipt/{house.guard}")
     house.press(silent=True, msg_id="p1")
     mail = house.message("smtp")
     assert "silent" in mail["body"].lower()
@@ -146,10 +146,10 @@ def test_a_silent_panic_is_told_to_people_and_its_source_hears_nothing_at_all(ho
     house.outside.until(lambda: house.alerts()[0][1] == "ACKNOWLEDGED")
     # A later message on the same topic shows that no message came before it.
     house.outside.publish(f"guard/{house.guard}/gps", {"lat": 12.0, "lon": 77.0, "msg_id": "f1"})
-    assert [(told["msg_id"], told["status"]) for told in device.hear(1)] == [("f1", "stored")]
+    assert [(told["msg_id"], told["status"]) for told in device.receive(1)] == [("f1", "stored")]
 
 
-def test_a_drill_goes_all_the_way_and_is_marked_everywhere(house: House) -> None:
+def test_a_drill_goes_all_the_way_and_is_marked_everywhere(house: Customer) -> None:
     screen = house.outside.screen(tenant_id=house.tenant_id)
     screen.wait("snapshot")
     house.press(drill=True, message="<script>alert(1)</script>")
@@ -166,7 +166,7 @@ def test_a_drill_goes_all_the_way_and_is_marked_everywhere(house: House) -> None
     assert [row["raised"] for row in report["drills"]["alerts"]] == [1]
 
 
-def test_with_every_provider_hanging_the_screen_shows_the_panic_in_under_200_ms(house: House) -> None:
+def test_with_every_provider_hanging_the_screen_shows_the_panic_in_under_200_ms(house: Customer) -> None:
     screen = house.outside.screen(tenant_id=house.tenant_id)
     screen.wait("snapshot")
     providers = [house.outer[kind] for kind in ("smtp", "twilio", "fcm")]
@@ -194,7 +194,7 @@ def test_with_every_provider_hanging_the_screen_shows_the_panic_in_under_200_ms(
     )
 
 
-def test_a_wrong_setting_is_one_clear_line_at_the_start_and_stops_nothing_else(house: House) -> None:
+def test_a_wrong_setting_is_one_clear_line_at_the_start_and_stops_nothing_else(house: Customer) -> None:
     stack = house.outside.stack
     [process] = [process for process in stack.supervisor.processes if process.name == "notifications"]
     right = dict(process._environment)

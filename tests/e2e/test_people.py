@@ -12,10 +12,10 @@ import websocket
 
 from tests.support.canaries import canary
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 
-def log_in(outside: Outside, login: str, password: str) -> dict[str, str]:
+def log_in(outside: OutsideClients, login: str, password: str) -> dict[str, str]:
     status, session = outside.request("POST", "/api/v1/session", {"user": login, "password": password})
     assert status == 200, session
     canary(session["token"])
@@ -23,7 +23,7 @@ def log_in(outside: Outside, login: str, password: str) -> dict[str, str]:
     return dict(session)
 
 
-def socket_status(outside: Outside, *, protocols: list[str] | None = None, **headers: str) -> int:
+def socket_status(outside: OutsideClients, *, protocols: list[str] | None = None, **headers: str) -> int:
     """Return 101 when the socket is let in, else the status of the refusal."""
     try:
         opened = websocket.create_connection(
@@ -39,7 +39,9 @@ def socket_status(outside: Outside, *, protocols: list[str] | None = None, **hea
     return 101
 
 
-def test_a_session_goes_on_by_refresh_tokens_and_one_that_comes_twice_ends_it(outside: Outside) -> None:
+def test_a_session_goes_on_by_refresh_tokens_and_one_that_comes_twice_ends_it(
+    outside: OutsideClients,
+) -> None:
     session = log_in(outside, *outside.person())
     assert session["feed_keys"]
     status, second = outside.request(
@@ -64,13 +66,13 @@ def test_a_session_goes_on_by_refresh_tokens_and_one_that_comes_twice_ends_it(ou
 @pytest.mark.parametrize(
     "body", [{}, {"refresh_token": ""}, {"refresh_token": 5}, {"refresh_token": "x\0"}, [], "x"]
 )
-def test_nonsense_is_no_refresh_token(outside: Outside, body: object) -> None:
+def test_nonsense_is_no_refresh_token(outside: OutsideClients, body: object) -> None:
     assert outside.request("POST", "/api/v1/session/refresh", body)[0] == 400
     unknown = {"refresh_token": secrets.token_urlsafe(32)}
     assert outside.request("POST", "/api/v1/session/refresh", unknown)[0] == 401
 
 
-def test_who_logs_out_is_out_with_all_that_they_held(outside: Outside) -> None:
+def test_who_logs_out_is_out_with_all_that_they_held(outside: OutsideClients) -> None:
     session = log_in(outside, *outside.person())
     assert outside.request("DELETE", "/api/v1/session", token=session["token"])[0] == 204
     assert (
@@ -82,7 +84,7 @@ def test_who_logs_out_is_out_with_all_that_they_held(outside: Outside) -> None:
     )
 
 
-def open_socket(outside: Outside, token: str) -> websocket.WebSocket:
+def open_socket(outside: OutsideClients, token: str) -> websocket.WebSocket:
     opened = websocket.create_connection(
         f"ws://{outside.base}/ws/noc/dashboard/", header=[f"Authorization: Bearer {token}"], timeout=10
     )
@@ -100,7 +102,7 @@ def closed_with(opened: websocket.WebSocket) -> int:
 @pytest.mark.parametrize(
     "change", [["disable"], ["role", "viewer"], ["password"]], ids=lambda words: words[0]
 )
-def test_whose_rights_change_is_off_within_five_seconds(outside: Outside, change: list[str]) -> None:
+def test_whose_rights_change_is_off_within_five_seconds(outside: OutsideClients, change: list[str]) -> None:
     login, password = outside.person()
     session, other = log_in(outside, login, password), log_in(outside, *outside.person())
     opened, stays = open_socket(outside, session["token"]), open_socket(outside, other["token"])
@@ -125,7 +127,7 @@ def test_whose_rights_change_is_off_within_five_seconds(outside: Outside, change
         outside.until(lambda: outside.request("GET", "/api/v1/alerts", token=back)[0] == 200, timeout_s=5)
 
 
-def test_a_password_cannot_be_guessed_for_long_and_others_may_go_on(outside: Outside) -> None:
+def test_a_password_cannot_be_guessed_for_long_and_others_may_go_on(outside: OutsideClients) -> None:
     login, password = outside.person()
     other = outside.person()
     guesses = [{"user": login, "password": canary(f"wrong-{n}-{secrets.token_hex(4)}")} for n in range(8)]
@@ -139,7 +141,7 @@ def test_a_password_cannot_be_guessed_for_long_and_others_may_go_on(outside: Out
     assert (status, problem["detail"]) == (401, answers[0][1]["detail"])
 
 
-def test_a_ticket_is_good_once_for_its_page_and_its_moment(outside: Outside) -> None:
+def test_a_ticket_is_good_once_for_its_page_and_its_moment(outside: OutsideClients) -> None:
     own = f"http://{outside.base}"
 
     def ticket(**headers: str) -> list[str]:
@@ -164,7 +166,7 @@ def test_a_ticket_is_good_once_for_its_page_and_its_moment(outside: Outside) -> 
     )
 
 
-def test_a_ticket_that_waited_too_long_is_refused(outside: Outside) -> None:
+def test_a_ticket_that_waited_too_long_is_refused(outside: OutsideClients) -> None:
     _, made = outside.request("POST", "/api/v1/tickets", {}, token=outside.token())
     client = outside.redis()
     key = f"vigil:ticket:1:{hashlib.sha256(made['ticket'].encode()).hexdigest()}"
@@ -174,7 +176,7 @@ def test_a_ticket_that_waited_too_long_is_refused(outside: Outside) -> None:
     assert socket_status(outside, protocols=["vigil.noc.v1", f"ticket.{made['ticket']}"]) == 401
 
 
-def test_keys_are_given_to_their_tenant_only(outside: Outside) -> None:
+def test_keys_are_given_to_their_tenant_only(outside: OutsideClients) -> None:
     status, found = outside.request("GET", "/api/v1/feed-keys", token=outside.token(tenant_id=31))
     assert (status, found["feed_keys"]) == (200, outside.ring.of_tenant(31))
     assert (

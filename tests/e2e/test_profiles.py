@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 TENANT, OTHER = 5101, 5102
 TELEPHONE, EMERGENCY, KEYHOLDER = (f"+91987654330{n}" for n in range(3))
@@ -18,7 +18,7 @@ TELEPHONE, EMERGENCY, KEYHOLDER = (f"+91987654330{n}" for n in range(3))
 class Company:
     """A tenant with a guard and a site, by the API."""
 
-    def __init__(self, outside: Outside, tenant_id: int) -> None:
+    def __init__(self, outside: OutsideClients, tenant_id: int) -> None:
         self.outside = outside
         self.tenant_id = tenant_id
         outside.execute(
@@ -38,7 +38,7 @@ class Company:
 
 
 @pytest.fixture
-def company(outside: Outside) -> Company:
+def company(outside: OutsideClients) -> Company:
     return Company(outside, TENANT)
 
 
@@ -77,7 +77,7 @@ def test_a_wrong_value_is_refused_by_its_place(company: Company) -> None:
     assert company.ask("PATCH", path, {"adress": "x"}, role="supervisor")[0] == 400
 
 
-def test_another_tenant_s_people_are_not_there(company: Company, outside: Outside) -> None:
+def test_another_tenant_s_people_are_not_there(company: Company, outside: OutsideClients) -> None:
     theirs = Company(outside, OTHER)
     profile, photo = f"/guards/{theirs.guard}/profile", f"/guards/{theirs.guard}/photo"
     content = {"content": base64.b64encode(picture()).decode()}

@@ -21,8 +21,8 @@ import pytest
 from ops.servers.edge import certificate
 from tests.support.haproxy import HOST, Edge, Recorder, closed_within, edge, parsed, request, rest
 from tests.support.noc_processes import Gateways, gateways
-from tests.support.outside_clients import Outside
-from tests.support.rfc6455_client import PING, Peer, client_frame
+from tests.support.outside_clients import OutsideClients
+from tests.support.rfc6455_client import PING, WebsocketPeer, client_frame
 
 SHORT = {"http-request": "1s", "client": "2s"}
 MANY = 20
@@ -136,7 +136,7 @@ def test_a_log_in_counts_for_its_own_address_whatever_it_claims(shipped: Edge) -
     assert shipped.ask(login(user), source="127.0.0.12")[0] == 401
 
 
-def test_a_page_of_the_control_room_is_let_in_and_no_other(shipped: Edge, outside: Outside) -> None:
+def test_a_page_of_the_control_room_is_let_in_and_no_other(shipped: Edge, outside: OutsideClients) -> None:
     credential = f"Authorization: Bearer {outside.token()}"
 
     def ticket(origin: str, *more: str, tls: bool = True) -> int:
@@ -424,9 +424,9 @@ def exchanged(made: Edge, wire: bytes, *, tls: bool) -> bytes:
 # --- What gets through ---
 
 
-def test_a_silent_websocket_outlives_the_time_of_requests(hasty: Edge, outside: Outside) -> None:
+def test_a_silent_websocket_outlives_the_time_of_requests(hasty: Edge, outside: OutsideClients) -> None:
     sock = hasty.connect(source="127.0.0.71")
-    peer = Peer(HOST, outside.token(), headers=(f"Origin: https://{HOST}",), sock=sock)
+    peer = WebsocketPeer(HOST, outside.token(), headers=(f"Origin: https://{HOST}",), sock=sock)
     assert peer.head.startswith("HTTP/1.1 101")
     peer.wait("snapshot")
     # When: a request that stands still as long as the websocket does has been ended.
@@ -447,18 +447,18 @@ def test_a_silent_websocket_outlives_the_time_of_requests(hasty: Edge, outside: 
 
 @pytest.mark.long
 def test_a_websocket_that_answers_pings_outlives_every_time_of_the_shipped_file(
-    shipped: Edge, outside: Outside
+    shipped: Edge, outside: OutsideClients
 ) -> None:
     sock = shipped.connect(source="127.0.0.73")
-    peer = Peer(HOST, outside.token(), sock=sock)
+    peer = WebsocketPeer(HOST, outside.token(), sock=sock)
     peer.answer_pings(for_s=100)  # `timeout tunnel` is 90 s
     peer.close()
 
 
-def test_a_page_of_another_origin_has_no_websocket(shipped: Edge, outside: Outside) -> None:
+def test_a_page_of_another_origin_has_no_websocket(shipped: Edge, outside: OutsideClients) -> None:
     for origin, status in ((f"https://{HOST}", "101"), ("https://evil.example", "403")):
         sock = shipped.connect()
-        peer = Peer(HOST, outside.token(), headers=(f"Origin: {origin}",), sock=sock)
+        peer = WebsocketPeer(HOST, outside.token(), headers=(f"Origin: {origin}",), sock=sock)
         assert peer.head.startswith(f"HTTP/1.1 {status}")
         peer.close()
 

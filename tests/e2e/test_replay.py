@@ -16,7 +16,7 @@ from services.contracts.errors import Refused
 from services.messaging.rpc_calls import SERIALIZER
 from services.platform import config as configuration
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 LAT, LON = 12.9716, 77.5946
 METRE = 1 / 111_195
@@ -31,7 +31,7 @@ class Shift:
     The recording shows the guard outside of the yard for ten minutes last year.
     """
 
-    def __init__(self, outside: Outside, directory: Path) -> None:
+    def __init__(self, outside: OutsideClients, directory: Path) -> None:
         self.outside = outside
         self.company = int(outside.run[:6], 16) + 1_000_000
         self.into = self.company + 1
@@ -57,7 +57,7 @@ class Shift:
 
 
 @pytest.fixture
-def shift(outside: Outside, tmp_path: Path) -> Shift:
+def shift(outside: OutsideClients, tmp_path: Path) -> Shift:
     return Shift(outside, tmp_path)
 
 

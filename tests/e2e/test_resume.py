@@ -10,8 +10,8 @@ import pytest
 
 from ops.local.stack import Stack
 from tests.support.noc_processes import Gateways, gateways
-from tests.support.outside_clients import Outside
-from tests.support.roaming_session import Alarms, Wanderer, balance, watcher_of
+from tests.support.outside_clients import OutsideClients
+from tests.support.roaming_session import AlarmSource, RoamingSession, balance, watcher_of
 
 VISITS = 60
 KILL_EVERY = 20
@@ -24,17 +24,17 @@ def two(request: pytest.FixtureRequest) -> Iterator[Gateways]:
 
 
 @pytest.fixture
-def alarms(outside: Outside, stack: Stack) -> Iterator[Alarms]:
-    made = Alarms(outside, stack, seed=7)
+def alarms(outside: OutsideClients, stack: Stack) -> Iterator[AlarmSource]:
+    made = AlarmSource(outside, stack, seed=7)
     yield made
     made.stop()
 
 
 def test_a_screen_that_is_cut_off_again_and_again_hears_every_alert_once_and_in_order(
-    outside: Outside, two: Gateways, alarms: Alarms
+    outside: OutsideClients, two: Gateways, alarms: AlarmSource
 ) -> None:
     token = outside.token(tenant_id=alarms.tenant_id)
-    wanderer = Wanderer(two.bases, token, watcher_of(outside, alarms.tenant_id), seed=7)
+    wanderer = RoamingSession(two.bases, token, watcher_of(outside, alarms.tenant_id), seed=7)
     kills = random.Random(7)
     alarms.start()
     wanderer.visit_until(lambda: wanderer.runs)

@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 from tests.support.rfc6455_client import (
     BINARY,
     CLOSE,
@@ -19,7 +19,7 @@ from tests.support.rfc6455_client import (
     PING,
     PONG,
     TEXT,
-    Peer,
+    WebsocketPeer,
     client_frame,
     close_frame,
 )
@@ -30,9 +30,9 @@ turns = count()
 
 
 @pytest.fixture
-def peer(outside: Outside) -> Iterator[Peer]:
+def peer(outside: OutsideClients) -> Iterator[WebsocketPeer]:
     """Yield a peer with a user of its own: messages are limited by user."""
-    made = Peer(outside.base, outside.token(name=f"rfc-{outside.run}-{next(turns)}"))
+    made = WebsocketPeer(outside.base, outside.token(name=f"rfc-{outside.run}-{next(turns)}"))
     made.wait("snapshot")
     yield made
     made.close()
@@ -44,17 +44,17 @@ def message(size: int, ref: object = 1) -> bytes:
     return (head + "x" * (size - len(head) - 2) + '"}').encode()
 
 
-def answered(peer: Peer, ref: object = 1) -> None:
+def answered(peer: WebsocketPeer, ref: object = 1) -> None:
     assert peer.wait("error")["ref"] == ref
 
 
-def alive(peer: Peer) -> None:
+def alive(peer: WebsocketPeer) -> None:
     peer.send(client_frame(PING, b"alive?"))
     assert peer.pong() == b"alive?"
 
 
-def test_another_version_is_answered_by_ours(outside: Outside) -> None:
-    peer = Peer(outside.base, outside.token(), version="8")
+def test_another_version_is_answered_by_ours(outside: OutsideClients) -> None:
+    peer = WebsocketPeer(outside.base, outside.token(), version="8")
     assert peer.head.startswith("HTTP/1.1 426 ")
     assert "sec-websocket-version: 13" in peer.head.lower()
     peer.sock.close()
@@ -65,12 +65,14 @@ def test_another_version_is_answered_by_ours(outside: Outside) -> None:
 
 @pytest.mark.parametrize("size", [60, 125, 126, 127, 128, 1000, LIMIT])
 @pytest.mark.parametrize("chop", [None, 997])
-def test_text_of_any_length_within_the_limit_arrives(peer: Peer, size: int, chop: int | None) -> None:
+def test_text_of_any_length_within_the_limit_arrives(
+    peer: WebsocketPeer, size: int, chop: int | None
+) -> None:
     peer.send(client_frame(TEXT, message(size)), chop=chop)
     answered(peer)
 
 
-def test_text_byte_by_byte_arrives(peer: Peer) -> None:
+def test_text_byte_by_byte_arrives(peer: WebsocketPeer) -> None:
     peer.send(client_frame(TEXT, message(200)), chop=1)
     answered(peer)
 
@@ -78,7 +80,7 @@ def test_text_byte_by_byte_arrives(peer: Peer) -> None:
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 128])
 def test_what_is_no_frame_of_ours_is_answered_and_the_connection_goes_on(
-    peer: Peer, opcode: int, size: int
+    peer: WebsocketPeer, opcode: int, size: int
 ) -> None:
     peer.send(client_frame(opcode, b"*" * size))
     error = peer.wait("error")
@@ -88,19 +90,21 @@ def test_what_is_no_frame_of_ours_is_answered_and_the_connection_goes_on(
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize("size", [LIMIT + 1, 65_535, 65_536, 1_000_000])
-def test_what_is_larger_than_the_limit_is_closed_with_1009(peer: Peer, opcode: int, size: int) -> None:
+def test_what_is_larger_than_the_limit_is_closed_with_1009(
+    peer: WebsocketPeer, opcode: int, size: int
+) -> None:
     peer.send(client_frame(opcode, b"*" * size))
     assert peer.closed_with()[0] == 1009
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_client_must_mask(peer: Peer, answers: bool) -> None:
+def test_a_client_must_mask(peer: WebsocketPeer, answers: bool) -> None:
     peer.send(client_frame(TEXT, b"{}", mask=None))
     assert peer.closed_with(answers=answers)[0] == 1002
 
 
 @pytest.mark.parametrize("mask", [b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\x01\x02\x03\x04"])
-def test_any_mask_will_do(peer: Peer, mask: bytes) -> None:
+def test_any_mask_will_do(peer: WebsocketPeer, mask: bytes) -> None:
     peer.send(client_frame(TEXT, message(130), mask=mask))
     answered(peer)
 
@@ -114,7 +118,7 @@ def test_any_mask_will_do(peer: Peer, mask: bytes) -> None:
         b"\x81\xff\x80\x00\x00\x00\x00\x00\x00\x05",  # the most significant bit
     ],
 )
-def test_a_length_that_is_not_the_shortest_breaks_the_protocol(peer: Peer, header: bytes) -> None:
+def test_a_length_that_is_not_the_shortest_breaks_the_protocol(peer: WebsocketPeer, header: bytes) -> None:
     peer.send(header + b"\x00\x00\x00\x00hello")
     assert peer.closed_with()[0] == 1002
 
@@ -124,24 +128,24 @@ def test_a_length_that_is_not_the_shortest_breaks_the_protocol(peer: Peer, heade
 
 @pytest.mark.parametrize("payload", [b"", b"Hello", b"\x00\xff\xfe\xfd\xfc\xfb\x00\xff", b"\xfe" * 125])
 @pytest.mark.parametrize("chop", [None, 1])
-def test_a_ping_comes_back_with_its_payload(peer: Peer, payload: bytes, chop: int | None) -> None:
+def test_a_ping_comes_back_with_its_payload(peer: WebsocketPeer, payload: bytes, chop: int | None) -> None:
     peer.send(client_frame(PING, payload), chop=chop)
     assert peer.pong() == payload
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
-def test_a_control_frame_of_more_than_125_bytes_is_refused(peer: Peer, opcode: int) -> None:
+def test_a_control_frame_of_more_than_125_bytes_is_refused(peer: WebsocketPeer, opcode: int) -> None:
     peer.send(client_frame(opcode, b"\x03\xe8" + b"x" * 124))
     assert peer.closed_with()[0] == 1002
 
 
-def test_pongs_that_nobody_asked_for_are_ignored(peer: Peer) -> None:
+def test_pongs_that_nobody_asked_for_are_ignored(peer: WebsocketPeer) -> None:
     peer.send(client_frame(PONG) + client_frame(PONG, b"unsolicited") + client_frame(PING, b"after"))
     assert peer.pong() == b"after"
 
 
 @pytest.mark.parametrize("chop", [None, 1])
-def test_ten_pings_at_once_come_back_in_order(peer: Peer, chop: int | None) -> None:
+def test_ten_pings_at_once_come_back_in_order(peer: WebsocketPeer, chop: int | None) -> None:
     payloads = [f"payload-{number}".encode() for number in range(10)]
     peer.send(b"".join(client_frame(PING, payload) for payload in payloads), chop=chop)
     assert [peer.pong() for _ in payloads] == payloads
@@ -152,7 +156,7 @@ def test_ten_pings_at_once_come_back_in_order(peer: Peer, chop: int | None) -> N
 
 @pytest.mark.parametrize("reserved", range(1, 8))
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, PING, CLOSE])
-def test_reserved_bits_break_the_protocol(peer: Peer, reserved: int, opcode: int) -> None:
+def test_reserved_bits_break_the_protocol(peer: WebsocketPeer, reserved: int, opcode: int) -> None:
     peer.send(client_frame(PING, b"before") + client_frame(opcode, reserved=reserved))
     assert peer.pong() == b"before"
     assert peer.closed_with()[0] == 1002
@@ -160,7 +164,7 @@ def test_reserved_bits_break_the_protocol(peer: Peer, reserved: int, opcode: int
 
 @pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
 @pytest.mark.parametrize("payload", [b"", b"reserved opcode"])
-def test_reserved_opcodes_break_the_protocol(peer: Peer, opcode: int, payload: bytes) -> None:
+def test_reserved_opcodes_break_the_protocol(peer: WebsocketPeer, opcode: int, payload: bytes) -> None:
     peer.send(client_frame(TEXT, message(80)) + client_frame(opcode, payload) + client_frame(PING))
     answered(peer)
     assert peer.closed_with()[0] == 1002
@@ -172,7 +176,7 @@ def test_reserved_opcodes_break_the_protocol(peer: Peer, opcode: int, payload: b
 @pytest.mark.parametrize("chop", [None, 1])
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_a_fragmented_message_arrives_whole_with_control_frames_between(
-    peer: Peer, chop: int | None, size: int
+    peer: WebsocketPeer, chop: int | None, size: int
 ) -> None:
     whole, wire = message(120), b""
     for at in range(0, len(whole), size):
@@ -184,33 +188,35 @@ def test_a_fragmented_message_arrives_whole_with_control_frames_between(
     answered(peer)
 
 
-def test_empty_fragments_are_fragments(peer: Peer) -> None:
+def test_empty_fragments_are_fragments(peer: WebsocketPeer) -> None:
     peer.send(client_frame(TEXT, b"", fin=False) + client_frame(CONT, message(80), fin=False))
     peer.send(client_frame(CONT, b"", fin=True))
     answered(peer)
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
-def test_a_control_frame_must_not_be_fragmented(peer: Peer, opcode: int) -> None:
+def test_a_control_frame_must_not_be_fragmented(peer: WebsocketPeer, opcode: int) -> None:
     peer.send(client_frame(opcode, b"", fin=False) + client_frame(CONT, b"", fin=True))
     assert peer.closed_with()[0] == 1002
 
 
 @pytest.mark.parametrize("fin", [True, False])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_a_continuation_without_a_start_breaks_the_protocol(peer: Peer, fin: bool, opcode: int) -> None:
+def test_a_continuation_without_a_start_breaks_the_protocol(
+    peer: WebsocketPeer, fin: bool, opcode: int
+) -> None:
     peer.send(client_frame(CONT, b"non-continuation", fin=fin) + client_frame(opcode, b"Hello"))
     assert peer.closed_with()[0] == 1002
 
 
-def test_a_continuation_after_a_whole_message_breaks_the_protocol(peer: Peer) -> None:
+def test_a_continuation_after_a_whole_message_breaks_the_protocol(peer: WebsocketPeer) -> None:
     peer.send(client_frame(TEXT, message(80)) + client_frame(CONT, b"more"))
     answered(peer)
     assert peer.closed_with()[0] == 1002
 
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_a_message_must_not_begin_within_another(peer: Peer, opcode: int) -> None:
+def test_a_message_must_not_begin_within_another(peer: WebsocketPeer, opcode: int) -> None:
     peer.send(client_frame(TEXT, b"one", fin=False) + client_frame(opcode, b"two"))
     assert peer.closed_with()[0] == 1002
 
@@ -219,7 +225,7 @@ def test_a_message_must_not_begin_within_another(peer: Peer, opcode: int) -> Non
 
 
 @pytest.mark.parametrize("chop", [None, 1])
-def test_utf_8_may_be_split_within_a_code_point(peer: Peer, chop: int | None) -> None:
+def test_utf_8_may_be_split_within_a_code_point(peer: WebsocketPeer, chop: int | None) -> None:
     ref = MULTIBYTE
     whole = json.dumps({"type": "dance", "ref": ref}, ensure_ascii=False).encode()
     parts = [client_frame(CONT, whole[at : at + 1], fin=at == len(whole) - 1) for at in range(1, len(whole))]
@@ -230,7 +236,7 @@ def test_utf_8_may_be_split_within_a_code_point(peer: Peer, chop: int | None) ->
 @pytest.mark.parametrize(
     "code_point", ["\x00", "\x7f", "\x80", "߿", "ࠀ", "￿", "\ufffe", "𐀀", "\U0010ffff", "�"]
 )
-def test_any_code_point_is_text(peer: Peer, code_point: str) -> None:
+def test_any_code_point_is_text(peer: WebsocketPeer, code_point: str) -> None:
     peer.send(client_frame(TEXT, code_point.encode()))
     assert "not a frame" in peer.wait("error")["message"]
     alive(peer)
@@ -257,7 +263,7 @@ def test_any_code_point_is_text(peer: Peer, code_point: str) -> None:
     ],
 )
 @pytest.mark.parametrize("fragmented", [False, True])
-def test_what_is_no_utf_8_is_closed_with_1007(peer: Peer, broken: bytes, fragmented: bool) -> None:
+def test_what_is_no_utf_8_is_closed_with_1007(peer: WebsocketPeer, broken: bytes, fragmented: bool) -> None:
     if fragmented:
         parts = [client_frame(CONT, bytes([byte]), fin=False) for byte in broken]
         wire = client_frame(TEXT, b"", fin=False) + b"".join(parts) + client_frame(CONT, b"")
@@ -268,7 +274,7 @@ def test_what_is_no_utf_8_is_closed_with_1007(peer: Peer, broken: bytes, fragmen
 
 
 @pytest.mark.parametrize("whole_frame", [True, False])
-def test_broken_utf_8_is_closed_before_the_message_is_whole(peer: Peer, whole_frame: bool) -> None:
+def test_broken_utf_8_is_closed_before_the_message_is_whole(peer: WebsocketPeer, whole_frame: bool) -> None:
     start = b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5"
     if whole_frame:
         peer.send(client_frame(TEXT, start, fin=False) + client_frame(CONT, b"\xf4\x90", fin=False))
@@ -277,7 +283,7 @@ def test_broken_utf_8_is_closed_before_the_message_is_whole(peer: Peer, whole_fr
     assert peer.closed_with()[0] == 1007
 
 
-def test_binary_need_not_be_utf_8(peer: Peer) -> None:
+def test_binary_need_not_be_utf_8(peer: WebsocketPeer) -> None:
     peer.send(client_frame(BINARY, b"\xff\xfe\x80"))
     assert "binary" in peer.wait("error")["message"]
     alive(peer)
@@ -289,33 +295,33 @@ def test_binary_need_not_be_utf_8(peer: Peer) -> None:
 @pytest.mark.parametrize(
     "code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 3999, 4000, 4999]
 )
-def test_a_close_is_answered_with_its_code(peer: Peer, code: int) -> None:
+def test_a_close_is_answered_with_its_code(peer: WebsocketPeer, code: int) -> None:
     peer.send(close_frame(code, "bye, κόσμε".encode()))
     assert peer.closed_with() == (code, "bye, κόσμε".encode())
 
 
-def test_a_close_without_code_is_answered(peer: Peer) -> None:
+def test_a_close_without_code_is_answered(peer: WebsocketPeer) -> None:
     peer.send(client_frame(CLOSE))
     assert peer.closed_with()[0] == 1000
 
 
-def test_a_close_with_the_longest_reason_is_answered(peer: Peer) -> None:
+def test_a_close_with_the_longest_reason_is_answered(peer: WebsocketPeer) -> None:
     peer.send(close_frame(1000, b"*" * 123))
     assert peer.closed_with()[0] == 1000
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 5001, 65_535])
-def test_a_close_with_a_code_that_may_not_be_sent_breaks_the_protocol(peer: Peer, code: int) -> None:
+def test_a_close_with_a_code_that_may_not_be_sent_breaks_the_protocol(peer: WebsocketPeer, code: int) -> None:
     peer.send(close_frame(code))
     assert peer.closed_with()[0] == 1002
 
 
-def test_a_close_of_one_byte_breaks_the_protocol(peer: Peer) -> None:
+def test_a_close_of_one_byte_breaks_the_protocol(peer: WebsocketPeer) -> None:
     peer.send(client_frame(CLOSE, b"a"))
     assert peer.closed_with()[0] == 1002
 
 
-def test_a_close_whose_reason_is_no_utf_8_is_closed_with_1007(peer: Peer) -> None:
+def test_a_close_whose_reason_is_no_utf_8_is_closed_with_1007(peer: WebsocketPeer) -> None:
     peer.send(close_frame(1000, b"\xce\xba\xe1\xbd\xb9\xed\xa0\x80edited"))
     assert peer.closed_with()[0] == 1007
 
@@ -323,12 +329,12 @@ def test_a_close_whose_reason_is_no_utf_8_is_closed_with_1007(peer: Peer) -> Non
 @pytest.mark.parametrize(
     "after", [close_frame(1000), client_frame(PING, b"x"), client_frame(TEXT, message(80)), b"\xff" * 50_000]
 )
-def test_nothing_after_a_close_is_looked_at(peer: Peer, after: bytes) -> None:
+def test_nothing_after_a_close_is_looked_at(peer: WebsocketPeer, after: bytes) -> None:
     peer.send(close_frame(1000) + after)
     assert peer.closed_with()[0] == 1000
 
 
-def test_what_was_asked_before_a_close_is_answered_before_it(peer: Peer) -> None:
+def test_what_was_asked_before_a_close_is_answered_before_it(peer: WebsocketPeer) -> None:
     peer.send(client_frame(TEXT, message(80, ref=7)) + client_frame(PING, b"last") + close_frame(1000))
     # The pong may come first: a peer that waits for a service is not dead.
     came: list[object] = []
@@ -342,7 +348,7 @@ def test_what_was_asked_before_a_close_is_answered_before_it(peer: Peer) -> None
     assert frame.payload[:2] == (1000).to_bytes(2)
 
 
-def test_a_close_within_a_fragmented_message_is_a_close(peer: Peer) -> None:
+def test_a_close_within_a_fragmented_message_is_a_close(peer: WebsocketPeer) -> None:
     peer.send(client_frame(TEXT, b"one", fin=False) + close_frame(1000) + client_frame(CONT, b"two"))
     assert peer.closed_with()[0] == 1000
 
@@ -352,7 +358,7 @@ def test_a_close_within_a_fragmented_message_is_a_close(peer: Peer) -> None:
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize("size", [64, 1300, 4096])
-def test_a_big_message_in_any_fragments_arrives(peer: Peer, opcode: int, size: int) -> None:
+def test_a_big_message_in_any_fragments_arrives(peer: WebsocketPeer, opcode: int, size: int) -> None:
     whole = message(LIMIT)
     frames = [
         client_frame(opcode if at == 0 else CONT, whole[at : at + size], fin=at + size >= len(whole))
@@ -365,14 +371,14 @@ def test_a_big_message_in_any_fragments_arrives(peer: Peer, opcode: int, size: i
         assert "binary" in peer.wait("error")["message"]
 
 
-def test_fragments_that_together_are_larger_than_the_limit_are_closed_with_1009(peer: Peer) -> None:
+def test_fragments_that_together_are_larger_than_the_limit_are_closed_with_1009(peer: WebsocketPeer) -> None:
     frames = [client_frame(TEXT if at == 0 else CONT, b"x" * 1300, fin=False) for at in range(13)]
     peer.send(b"".join(frames))
     assert peer.closed_with()[0] == 1009
 
 
 def test_a_message_of_a_few_empty_fragments_ends_with_its_end_and_an_endless_one_is_closed(
-    peer: Peer,
+    peer: WebsocketPeer,
 ) -> None:
     few = client_frame(TEXT, b"", fin=False) + client_frame(CONT, b"", fin=False) * 15
     peer.send(few)
@@ -386,9 +392,9 @@ def test_a_message_of_a_few_empty_fragments_ends_with_its_end_and_an_endless_one
 # -- the opening handshake
 
 
-def test_no_extension_is_agreed_to(outside: Outside) -> None:
+def test_no_extension_is_agreed_to(outside: OutsideClients) -> None:
     offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
-    opened = Peer(outside.base, outside.token(), headers=(offer,))
+    opened = WebsocketPeer(outside.base, outside.token(), headers=(offer,))
     assert opened.head.startswith("HTTP/1.1 101 ")
     assert "sec-websocket-extensions" not in opened.head.lower()
     assert "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in opened.head  # of the key of RFC 6455, 1.3

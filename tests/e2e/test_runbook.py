@@ -27,7 +27,7 @@ from tests.e2e.runbook_shell import ONLY_LOOKS, Shell, Wrong, filled, judge
 from tests.support import runbook
 from tests.support.canaries import canary
 from tests.support.commands import run_vigil
-from tests.support.runbook import FILE, Block, Page
+from tests.support.runbook import FILE, CommandBlock, RunbookPage
 
 PAGES = [page for page in runbook.pages() if page.blocks]
 REHEARSAL = "rehearse-on-your-own-machine"
@@ -142,11 +142,11 @@ def apart(environment: dict[str, str], directory: Path) -> Shell:
     return Shell(env, home, meanwhile=lambda: time.sleep(0.02))
 
 
-def lines(page: Page, *kinds: str) -> list[tuple[Block, str]]:
+def lines(page: RunbookPage, *kinds: str) -> list[tuple[CommandBlock, str]]:
     return [(block, line) for block in page.blocks if block.kind in kinds for line in block.commands]
 
 
-def titled(pages: list[Page], *kinds: str) -> list[object]:
+def titled(pages: list[RunbookPage], *kinds: str) -> list[object]:
     return [pytest.param(page, id=page.anchor) for page in pages if lines(page, *kinds)]
 
 
@@ -161,7 +161,7 @@ def test_no_line_of_a_block_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize("page", titled(PAGES, *runbook.KINDS))
-def test_every_command_of_a_page_exists_with_its_options(page: Page) -> None:
+def test_every_command_of_a_page_exists_with_its_options(page: RunbookPage) -> None:
     for block, line in lines(page, *runbook.KINDS):
         judge(block, line)
 
@@ -185,12 +185,12 @@ def test_every_command_of_a_page_exists_with_its_options(page: Page) -> None:
 )
 def test_a_command_that_is_not_there_is_found_out(kind: str, line: str) -> None:
     with pytest.raises(Wrong):
-        judge(Block(kind, 1, (line,)), line)
+        judge(CommandBlock(kind, 1, (line,)), line)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", titled([page for page in PAGES if page.anchor != "vigildeadletters"], "sh"))
-def test_commands_for_the_running_stack(page: Page, here: Shell, values: dict[str, str]) -> None:
+def test_commands_for_the_running_stack(page: RunbookPage, here: Shell, values: dict[str, str]) -> None:
     known = dict(values)
     for block, line in lines(page, "sh"):
         judge(block, line)
@@ -217,14 +217,14 @@ def test_dead_letters_are_shown_sent_again_and_let_go(here: Shell, letters: Lett
     while letters.sent_again() < 2:
         assert time.monotonic() < deadline_s, "a letter that was sent again did not come"
     assert letters.sent_again() == 2
-    assert dead_letter_queue.look(letters.uri) == []
+    assert dead_letter_queue.oldest_dead_letters(letters.uri) == []
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "page", titled([page for page in PAGES if page.anchor != REHEARSAL], "sh destructive")
 )
-def test_commands_that_change_an_installation(page: Page, apart: Shell) -> None:
+def test_commands_that_change_an_installation(page: RunbookPage, apart: Shell) -> None:
     known: dict[str, str] = {}
     for block, line in lines(page, "sh destructive"):
         judge(block, line)

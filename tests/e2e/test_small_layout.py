@@ -16,8 +16,8 @@ from ops.local.supervisor import Process
 from ops.processes import GROUPS
 from tests.providers import Provider
 from tests.support.commands import run_vigil
-from tests.support.customer import House
-from tests.support.outside_clients import Outside
+from tests.support.customer import Customer
+from tests.support.outside_clients import OutsideClients
 
 GROUP = "domains"
 PARTS = GROUPS[GROUP]
@@ -40,13 +40,13 @@ def group(stack: Stack) -> Iterator[Process]:
 
 
 def test_parts_that_share_a_process_do_their_work_and_switching_needs_nothing_else(
-    stack: Stack, group: Process, outside: Outside, tmp_path: Path, outer: dict[str, Provider]
+    stack: Stack, group: Process, outside: OutsideClients, tmp_path: Path, outer: dict[str, Provider]
 ) -> None:
     # Given a control room that is logged in, and a person who is notified
     login, password = outside.person()
     status, session = outside.request("POST", "/api/v1/session", {"user": login, "password": password})
     assert status == 200, session
-    house = House(outside, tmp_path, outer)
+    house = Customer(outside, tmp_path, outer)
     screen = outside.screen(tenant_id=house.tenant_id)
     screen.wait("snapshot")
 

@@ -10,8 +10,8 @@ import pytest
 from services.feed.stream import FeedWriter
 from services.platform import config as configuration
 from tests.support.noc_processes import Gateways, gateways
-from tests.support.outside_clients import Outside
-from tests.support.rfc6455_client import CLOSE, PING, PONG, TEXT, Peer, client_frame, close_frame
+from tests.support.outside_clients import OutsideClients
+from tests.support.rfc6455_client import CLOSE, PING, PONG, TEXT, WebsocketPeer, client_frame, close_frame
 
 SHORT = {
     "handshake_timeout_s": 1,
@@ -36,17 +36,17 @@ def two(request: pytest.FixtureRequest) -> Iterator[Gateways]:
         yield made
 
 
-def at(outside: Outside, base: str, name: str, **claims: object) -> Peer:
+def at(outside: OutsideClients, base: str, name: str, **claims: object) -> WebsocketPeer:
     token = outside.token(name=f"{name}-{outside.run}", tenant_id=TENANT, **claims)
-    return Peer(base, token)
+    return WebsocketPeer(base, token)
 
 
-def ended(peer: Peer) -> int | None:
+def ended(peer: WebsocketPeer) -> int | None:
     """Return the close code. The peer answers pings meanwhile."""
     return peer.closed_with()[0]
 
 
-def test_who_dawdles_over_the_handshake_is_put_off(outside: Outside, two: Gateways) -> None:
+def test_who_dawdles_over_the_handshake_is_put_off(outside: OutsideClients, two: Gateways) -> None:
     host, port = two.bases[0].split(":")
     for trickles in (False, True):
         sock = socket.create_connection((host, int(port)), timeout=10)
@@ -67,7 +67,9 @@ def test_who_dawdles_over_the_handshake_is_put_off(outside: Outside, two: Gatewa
     at(outside, two.bases[0], "prompt").wait("snapshot")
 
 
-def test_who_does_not_answer_pings_is_closed_and_who_does_stays(outside: Outside, two: Gateways) -> None:
+def test_who_does_not_answer_pings_is_closed_and_who_does_stays(
+    outside: OutsideClients, two: Gateways
+) -> None:
     silent, alive = (at(outside, two.bases[0], name, role="viewer") for name in ("silent", "alive"))
     started_s = time.monotonic()
     while time.monotonic() - started_s < 3:
@@ -81,7 +83,7 @@ def test_who_does_not_answer_pings_is_closed_and_who_does_stays(outside: Outside
     alive.close()
 
 
-def stay(held: list[Peer]) -> None:
+def stay(held: list[WebsocketPeer]) -> None:
     """Answer the pings of all peers.
 
     A peer that answers no ping for two seconds is closed, and counts no longer.
@@ -90,7 +92,7 @@ def stay(held: list[Peer]) -> None:
         peer.answer_pings(for_s=0.01)
 
 
-def closes(outside: Outside, base: str, name: str) -> int | None:
+def closes(outside: OutsideClients, base: str, name: str) -> int | None:
     """Return 4429 when there is no room for one more session, else None."""
     peer = at(outside, base, name)
     frame = peer.frame()
@@ -101,7 +103,7 @@ def closes(outside: Outside, base: str, name: str) -> int | None:
 
 
 def test_sockets_are_counted_over_all_gateways_and_those_of_a_dead_one_are_not(
-    outside: Outside, two: Gateways
+    outside: OutsideClients, two: Gateways
 ) -> None:
     held = [at(outside, two.bases[n], "ann") for n in (0, 0, 1)]
     for peer in held:
@@ -122,9 +124,9 @@ def test_sockets_are_counted_over_all_gateways_and_those_of_a_dead_one_are_not(
         peer.close()
 
 
-def test_a_tenant_has_so_many_sockets(outside: Outside, two: Gateways) -> None:
+def test_a_tenant_has_so_many_sockets(outside: OutsideClients, two: Gateways) -> None:
     outside.until(lambda: closes(outside, two.bases[0], "first") is None)
-    held: list[Peer] = []
+    held: list[WebsocketPeer] = []
     for number in range(8):
         held.append(at(outside, two.bases[number % 2], f"user-{number}"))
         held[-1].wait("snapshot")  # the session counts only from here
@@ -138,9 +140,9 @@ def test_a_tenant_has_so_many_sockets(outside: Outside, two: Gateways) -> None:
 
 
 def test_messages_are_counted_by_user_over_sockets_gateways_and_reconnections(
-    outside: Outside, two: Gateways
+    outside: OutsideClients, two: Gateways
 ) -> None:
-    def say(peer: Peer, times: int) -> None:
+    def say(peer: WebsocketPeer, times: int) -> None:
         for number in range(times):
             peer.send(client_frame(TEXT, b'{"type": "dance", "ref": %d}' % number))
             assert peer.wait("error")["ref"] == number
@@ -152,7 +154,7 @@ def test_messages_are_counted_by_user_over_sockets_gateways_and_reconnections(
     say(here, 6)
     say(there, 4)
 
-    def is_one_too_many(peer: Peer) -> None:
+    def is_one_too_many(peer: WebsocketPeer) -> None:
         peer.send(client_frame(TEXT, b"{}"))
         assert ended(peer) == 4429
         peer.close()
@@ -165,7 +167,9 @@ def test_messages_are_counted_by_user_over_sockets_gateways_and_reconnections(
     other.close()
 
 
-def test_who_stops_reading_is_closed_and_costs_the_others_nothing(outside: Outside, two: Gateways) -> None:
+def test_who_stops_reading_is_closed_and_costs_the_others_nothing(
+    outside: OutsideClients, two: Gateways
+) -> None:
     line = 'vigil_websocket_closed_total{code="4408"}'
     before = two.metric(1, line)
     feed = FeedWriter.from_config(configuration.load(environ=outside.env))
@@ -193,7 +197,7 @@ def test_who_stops_reading_is_closed_and_costs_the_others_nothing(outside: Outsi
     reading.close()
 
 
-def panic(outside: Outside, name: str) -> str:
+def panic(outside: OutsideClients, name: str) -> str:
     """Raise an alert that nobody has acknowledged, and return its id."""
     source = f"guard-{outside.run}-{name}"
     outside.publish(f"alert/panic/{source}", {"message": "help"})
@@ -207,9 +211,9 @@ def acknowledging(alert_id: str) -> bytes:
     return client_frame(TEXT, json.dumps(body).encode())
 
 
-def test_who_waits_for_a_service_and_answers_pings_stays(outside: Outside, two: Gateways) -> None:
+def test_who_waits_for_a_service_and_answers_pings_stays(outside: OutsideClients, two: Gateways) -> None:
     alert_id = panic(outside, "slow")
-    peer = Peer(two.bases[1], outside.token(name=f"waiting-{outside.run}"))
+    peer = WebsocketPeer(two.bases[1], outside.token(name=f"waiting-{outside.run}"))
     peer.wait("snapshot")
     with outside.frozen("alerts"):
         peer.send(acknowledging(alert_id))
@@ -223,10 +227,10 @@ def test_who_waits_for_a_service_and_answers_pings_stays(outside: Outside, two: 
     peer.close()
 
 
-def test_who_acknowledges_and_is_gone_has_acknowledged(outside: Outside, two: Gateways) -> None:
+def test_who_acknowledges_and_is_gone_has_acknowledged(outside: OutsideClients, two: Gateways) -> None:
     for number, last in enumerate((close_frame(1001), b"")):
         alert_id = panic(outside, f"gone-{number}")
-        peer = Peer(two.bases[1], outside.token(name=f"gone-{outside.run}"))
+        peer = WebsocketPeer(two.bases[1], outside.token(name=f"gone-{outside.run}"))
         peer.send(acknowledging(alert_id) + last)  # before the session has its first frame
         peer.sock.close()
         query = "SELECT 1 FROM mqtt_device_alert WHERE alert_id::text = %s AND status = 'ACKNOWLEDGED'"
@@ -234,7 +238,7 @@ def test_who_acknowledges_and_is_gone_has_acknowledged(outside: Outside, two: Ga
 
 
 def test_a_snapshot_may_be_larger_than_all_that_may_wait(
-    outside: Outside, request: pytest.FixtureRequest
+    outside: OutsideClients, request: pytest.FixtureRequest
 ) -> None:
     with gateways(request.getfixturevalue("stack"), count=1, outbox_max_bytes=64) as one:
         for number in range(5):

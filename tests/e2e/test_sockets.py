@@ -11,10 +11,10 @@ import urllib.request
 import pytest
 import websocket
 
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 
-def refused_with(outside: Outside, *headers: str, protocols: list[str] | None = None) -> int:
+def refused_with(outside: OutsideClients, *headers: str, protocols: list[str] | None = None) -> int:
     with pytest.raises(websocket.WebSocketBadStatusException) as refused:
         websocket.create_connection(
             f"ws://{outside.base}/ws/noc/dashboard/",
@@ -26,7 +26,7 @@ def refused_with(outside: Outside, *headers: str, protocols: list[str] | None = 
     return int(refused.value.status_code)
 
 
-def test_nobody_gets_in_without_a_good_token_or_from_a_strange_page(outside: Outside) -> None:
+def test_nobody_gets_in_without_a_good_token_or_from_a_strange_page(outside: OutsideClients) -> None:
     good = f"Authorization: Bearer {outside.token()}"
     assert refused_with(outside) == 401
     assert refused_with(outside, "Authorization: Bearer nonsense") == 401
@@ -45,7 +45,7 @@ def test_nobody_gets_in_without_a_good_token_or_from_a_strange_page(outside: Out
     assert refused_with(outside, protocols=["vigil.noc.v1", "ticket.unknown"]) == 401
 
 
-def test_a_ticket_lets_in_once(outside: Outside) -> None:
+def test_a_ticket_lets_in_once(outside: OutsideClients) -> None:
     request = urllib.request.Request(
         f"http://{outside.base}/api/v1/tickets",
         method="POST",
@@ -63,7 +63,7 @@ def test_a_ticket_lets_in_once(outside: Outside) -> None:
     assert refused_with(outside, protocols=protocols) == 401
 
 
-def test_a_screen_that_comes_back_gets_what_it_missed_once_and_in_order(outside: Outside) -> None:
+def test_a_screen_that_comes_back_gets_what_it_missed_once_and_in_order(outside: OutsideClients) -> None:
     first = outside.screen()
     first.wait("snapshot")
     outside.publish(f"alert/panic/guard-{outside.run}-0", {"severity": "critical"})
@@ -95,7 +95,7 @@ def test_a_screen_that_comes_back_gets_what_it_missed_once_and_in_order(outside:
     assert ids[0] > since
 
 
-def test_a_place_that_is_no_longer_held_starts_from_a_snapshot(outside: Outside) -> None:
+def test_a_place_that_is_no_longer_held_starts_from_a_snapshot(outside: OutsideClients) -> None:
     for since in (2**63, 12345):
         screen = outside.screen(since=since)
         assert screen.wait("connected")[1]["resumed"] is False
@@ -104,7 +104,7 @@ def test_a_place_that_is_no_longer_held_starts_from_a_snapshot(outside: Outside)
     assert screen.wait("connected")
 
 
-def test_positions_come_newest_per_guard_at_most_four_frames_a_second(outside: Outside) -> None:
+def test_positions_come_newest_per_guard_at_most_four_frames_a_second(outside: OutsideClients) -> None:
     screen = outside.screen()
     screen.wait("snapshot")
     guard = f"guard-{outside.run}"
@@ -122,14 +122,14 @@ def test_positions_come_newest_per_guard_at_most_four_frames_a_second(outside: O
     assert sent_s[-1] - sent_s[0] >= 0.25 * (len(sent_s) - 2)
 
 
-def test_a_token_that_runs_out_ends_the_socket_with_4401(outside: Outside) -> None:
+def test_a_token_that_runs_out_ends_the_socket_with_4401(outside: OutsideClients) -> None:
     screen = outside.screen(lifetime_s=3)
     screen.wait("snapshot")
     outside.until(lambda: screen.closed_with is not None)
     assert screen.closed_with == 4401
 
 
-def test_a_viewer_sees_and_may_not_act_and_nonsense_is_answered(outside: Outside) -> None:
+def test_a_viewer_sees_and_may_not_act_and_nonsense_is_answered(outside: OutsideClients) -> None:
     screen = outside.screen(role="viewer")
     screen.wait("snapshot")
     screen.send(type="acknowledge_alert", alert_id="x", ref=1)
@@ -153,7 +153,7 @@ def test_a_viewer_sees_and_may_not_act_and_nonsense_is_answered(outside: Outside
     ],
 )
 def test_what_breaks_rfc_6455_is_closed_with_the_code_it_calls_for(
-    outside: Outside, raw: bytes, code: int
+    outside: OutsideClients, raw: bytes, code: int
 ) -> None:
     opened = websocket.create_connection(
         f"ws://{outside.base}/ws/noc/dashboard/",
@@ -170,7 +170,7 @@ def test_what_breaks_rfc_6455_is_closed_with_the_code_it_calls_for(
     pytest.fail("the socket was not closed")
 
 
-def test_an_http_error_is_a_problem_document(outside: Outside) -> None:
+def test_an_http_error_is_a_problem_document(outside: OutsideClients) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"http://{outside.base}/api/v1/alerts", timeout=10)
     assert refused.value.code == 401

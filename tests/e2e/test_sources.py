@@ -15,20 +15,20 @@ import pytest
 
 from tests.support.canaries import canary
 from tests.support.commands import run_vigil
-from tests.support.mqtt_device import Client, Refused
-from tests.support.outside_clients import Outside
+from tests.support.mqtt_device import ConnectionRefused, MqttClient
+from tests.support.outside_clients import OutsideClients
 
 
-def add(outside: Outside, kind: str, name: str, *options: str) -> dict[str, str]:
+def add(outside: OutsideClients, kind: str, name: str, *options: str) -> dict[str, str]:
     added = json.loads(run_vigil(outside.env, kind, "add", name, "--json", *options))
     if "password" in added:
         canary(added["password"])
     return dict(added)
 
 
-def connect(outside: Outside, credential: dict[str, str], *, port: str = "mqtts") -> Client:
+def connect(outside: OutsideClients, credential: dict[str, str], *, port: str = "mqtts") -> MqttClient:
     address = outside.stack.addresses()[port]
-    return Client(
+    return MqttClient(
         int(address.rpartition(":")[2]),
         credential["client_id"],
         username=credential["username"],
@@ -40,12 +40,12 @@ def connect(outside: Outside, credential: dict[str, str], *, port: str = "mqtts"
     )
 
 
-def stored(outside: Outside, msg_id: str) -> list[tuple[object, ...]]:
+def stored(outside: OutsideClients, msg_id: str) -> list[tuple[object, ...]]:
     return outside.rows("SELECT guard_id FROM mqtt_guard_location WHERE msg_id = %s", msg_id)
 
 
 def test_a_guard_is_added_heard_over_tls_and_off_within_two_seconds_of_being_disabled(
-    outside: Outside,
+    outside: OutsideClients,
 ) -> None:
     number = str(int(outside.run, 16))
     credential = add(outside, "guard", number)
@@ -65,7 +65,7 @@ def test_a_guard_is_added_heard_over_tls_and_off_within_two_seconds_of_being_dis
     phone.until(lambda: phone.closed_s is not None)
     assert phone.closed_s is not None
     assert phone.closed_s - disabled_s < 2.0
-    with pytest.raises(Refused):
+    with pytest.raises(ConnectionRefused):
         connect(outside, credential)
     # The registry refuses the source by every other way too.
     outside.until(lambda: _is_refused(outside, name, "source_disabled"), timeout_s=5)
@@ -79,12 +79,12 @@ def test_a_guard_is_added_heard_over_tls_and_off_within_two_seconds_of_being_dis
     assert connect(outside, credential).alive
     fresh = json.loads(run_vigil(outside.env, "guard", "rotate", name, "--json"))
     assert canary(fresh["password"]) != credential["password"]
-    with pytest.raises(Refused):
+    with pytest.raises(ConnectionRefused):
         connect(outside, credential)
     assert connect(outside, fresh).alive
 
 
-def test_a_guard_s_owntracks_phone_is_heard_under_the_guard_s_credential(outside: Outside) -> None:
+def test_a_guard_s_owntracks_phone_is_heard_under_the_guard_s_credential(outside: OutsideClients) -> None:
     number = str(int(outside.run, 16))
     phone = connect(outside, add(outside, "guard", number))
     said = {"_type": "location", "lat": 12.97, "lon": 77.59, "acc": 6, "vel": 36, "tst": int(time.time())}
@@ -103,13 +103,13 @@ def test_a_guard_s_owntracks_phone_is_heard_under_the_guard_s_credential(outside
     assert stored(outside, f"{outside.run}-other") == [], "nobody speaks for another"
 
 
-def _is_refused(outside: Outside, name: str, reason: str) -> bool:
+def _is_refused(outside: OutsideClients, name: str, reason: str) -> bool:
     outside.publish(f"guard/{name}/gps", {"lat": 12.97, "lon": 77.59})
     refused = json.loads(run_vigil(outside.env, "rejected", "--security", "--json"))
     return any(row["source_id"] == name and row["reason"] == reason for row in refused)
 
 
-def test_a_certificate_is_an_alternative(outside: Outside, tmp_path: Path) -> None:
+def test_a_certificate_is_an_alternative(outside: OutsideClients, tmp_path: Path) -> None:
     name = f"cam-{outside.run}"
     options = ["--family", "sensor", "--certificate", "--out", str(tmp_path)]
     credential = add(outside, "device", name, *options)
@@ -123,7 +123,7 @@ def test_a_certificate_is_an_alternative(outside: Outside, tmp_path: Path) -> No
     camera.until(lambda: camera.closed_s is not None, timeout_s=2)
 
 
-def test_a_button_s_alert_names_the_guard_who_carries_it(outside: Outside) -> None:
+def test_a_button_s_alert_names_the_guard_who_carries_it(outside: OutsideClients) -> None:
     button, first, second = (f"{word}-{outside.run}" for word in ("button", "guard-a", "guard-b"))
     add(outside, "device", button, "--family", "alert")
     for guard in (first, second):
@@ -143,7 +143,9 @@ def test_a_button_s_alert_names_the_guard_who_carries_it(outside: Outside) -> No
     assert "no guard carries" in run_vigil(outside.env, "device", "release", button, check=False)
 
 
-def test_a_file_is_imported_line_by_line_and_said_again_it_goes_on(outside: Outside, tmp_path: Path) -> None:
+def test_a_file_is_imported_line_by_line_and_said_again_it_goes_on(
+    outside: OutsideClients, tmp_path: Path
+) -> None:
     file, refused = tmp_path / "devices.csv", tmp_path / "refused.csv"
     lines = [
         "id,name,family,site",
@@ -186,7 +188,7 @@ def test_a_file_is_imported_line_by_line_and_said_again_it_goes_on(outside: Outs
     assert "colour" in run_vigil(outside.env, "device", "import", str(file), check=False)
 
 
-def test_a_change_of_the_registry_is_effective_everywhere_within_two_seconds(outside: Outside) -> None:
+def test_a_change_of_the_registry_is_effective_everywhere_within_two_seconds(outside: OutsideClients) -> None:
     """The development stack's broker is open, so that only the registry can refuse a source."""
     name = f"device-{outside.run}"
     run_vigil(outside.env, "device", "add", name, "--no-credential")
@@ -208,7 +210,7 @@ def test_a_change_of_the_registry_is_effective_everywhere_within_two_seconds(out
     assert stored_now - stored_then <= 5
 
 
-def test_groups_and_contacts_are_kept(outside: Outside) -> None:
+def test_groups_and_contacts_are_kept(outside: OutsideClients) -> None:
     guard, group = f"guard-{outside.run}", f"night {outside.run}"
     run_vigil(outside.env, "guard", "add", guard, "--no-credential")
     run_vigil(outside.env, "group", "add", group)

@@ -37,8 +37,8 @@ from services.messaging.rpc_calls import SERIALIZER, MeasuredRpc
 from services.platform import config as configuration
 from services.platform import database
 from tests.support.commands import run_vigil
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 from tests.support.tenant_rows import fill, fingerprint, tenant_tables, word_of
 
 OURS, THEIRS, HONEST = 11, 22, 33
@@ -74,7 +74,9 @@ numbers = st.one_of(
 class Two:
     """Both tenants with their data, and the markers of the other tenant's data."""
 
-    def __init__(self, outside: Outside, owner: Engine, ids: dict[int, dict[str, str]], probes: int) -> None:
+    def __init__(
+        self, outside: OutsideClients, owner: Engine, ids: dict[int, dict[str, str]], probes: int
+    ) -> None:
         self.outside = outside
         self.owner = owner
         self.ours, self.theirs = ids[OURS], ids[THEIRS]
@@ -123,7 +125,7 @@ class Two:
 
 @pytest.fixture(scope="module")
 def two(stack: Any, request: pytest.FixtureRequest) -> Iterator[Two]:
-    with Outside(stack) as outside:
+    with OutsideClients(stack) as outside:
         settled = configuration.load(environ=outside.env)
         owner = database.make_engine(settled, name="test", as_owner=True)
         with owner.begin() as connection:
@@ -593,7 +595,7 @@ def test_mqtt_with_a_credential_of_ours_and_claims_of_theirs(two: Two) -> None:
     env = two.outside.env
     name = f"guard-mqtt-{two.outside.run}"
     added = json.loads(run_vigil(env, "guard", "add", name, "--tenant", str(OURS), "--json"))
-    client = Client(
+    client = MqttClient(
         int(env["MQTT_BROKER_PORT"]), name, username=added["username"], password=added["password"]
     )
     names = [name, two.theirs["guard_id"], two.theirs["device_id"], two.ours["guard_id"], "nobody"]

@@ -9,15 +9,15 @@ import urllib.request
 
 from ops.checks.health import RUNBOOK
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 
-def lane_test(outside: Outside, lane: str) -> dict[str, object]:
+def lane_test(outside: OutsideClients, lane: str) -> dict[str, object]:
     [found] = json.loads(run_vigil(outside.env, "watchdog", "test", "--lane", lane, "--json", check=False))
     return dict(found)
 
 
-def exposition(outside: Outside) -> dict[str, float]:
+def exposition(outside: OutsideClients) -> dict[str, float]:
     with urllib.request.urlopen(f"http://{outside.base}/metrics/export/", timeout=20) as answer:
         lines = answer.read().decode().splitlines()
     return {name: float(value) for name, value in (li.rsplit(" ", 1) for li in lines if li[0] != "#")}
@@ -33,7 +33,7 @@ WANTED = (
 )
 
 
-def test_messages_of_both_lanes_come_through_and_are_shown_to_prometheus(outside: Outside) -> None:
+def test_messages_of_both_lanes_come_through_and_are_shown_to_prometheus(outside: OutsideClients) -> None:
     outside.until(lambda: set(WANTED) <= set(exposition(outside)), timeout_s=40)
     shown = exposition(outside)
     servers = ("mqtt", "amqp", "redis", "postgres")
@@ -43,7 +43,7 @@ def test_messages_of_both_lanes_come_through_and_are_shown_to_prometheus(outside
     assert shown['vigil_database_size_bytes{database="vigil"}'] > 1e6
 
 
-def test_nobody_is_told_of_a_test_message_and_no_other_tenant_sees_it(outside: Outside) -> None:
+def test_nobody_is_told_of_a_test_message_and_no_other_tenant_sees_it(outside: OutsideClients) -> None:
     screen = outside.screen()
     screen.wait("snapshot")
     assert lane_test(outside, "alert")["lost"] is None
@@ -57,7 +57,7 @@ def test_nobody_is_told_of_a_test_message_and_no_other_tenant_sees_it(outside: O
     screen.close()
 
 
-def test_a_frozen_location_service_is_found_behind_the_broker(outside: Outside) -> None:
+def test_a_frozen_location_service_is_found_behind_the_broker(outside: OutsideClients) -> None:
     with outside.frozen("location"):
         checks = json.loads(run_vigil(outside.env, "health", "--json", check=False))
     path = next(check for check in checks if check["name"] == "message-path-bulk")
@@ -67,7 +67,7 @@ def test_a_frozen_location_service_is_found_behind_the_broker(outside: Outside) 
     outside.until(lambda: lane_test(outside, "bulk")["lost"] is None)
 
 
-def test_a_frozen_gateway_of_screens_is_found_behind_the_feed(outside: Outside) -> None:
+def test_a_frozen_gateway_of_screens_is_found_behind_the_feed(outside: OutsideClients) -> None:
     with outside.frozen("noc_gateway"):
         found = lane_test(outside, "alert")
     assert found["lost"] == "redis"
@@ -75,7 +75,7 @@ def test_a_frozen_gateway_of_screens_is_found_behind_the_feed(outside: Outside) 
     outside.until(lambda: lane_test(outside, "alert")["lost"] is None)
 
 
-def test_heartbeats_say_that_the_control_room_is_not_blind(outside: Outside) -> None:
+def test_heartbeats_say_that_the_control_room_is_not_blind(outside: OutsideClients) -> None:
     screen = outside.screen()
     screen.wait("snapshot")
     # The tests before may have frozen a process and lost a test message. The next message comes

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 ALERTS = "SELECT alert_type, severity, dedup_key, message FROM mqtt_device_alert WHERE source_id = %s"
 CLEARED = "SELECT alert_type FROM mqtt_device_alert WHERE source_id = %s AND cleared_at IS NOT NULL"
@@ -30,7 +30,9 @@ WITHOUT_MEANING: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", WITHOUT_MEANING)
-def test_an_alarm_without_a_known_meaning_is_raised_in_plain_words(outside: Outside, what: str) -> None:
+def test_an_alarm_without_a_known_meaning_is_raised_in_plain_words(
+    outside: OutsideClients, what: str
+) -> None:
     source = f"sensor-{secrets.token_hex(6)}"
     outside.publish(f"sensor/{source}/alarm", WITHOUT_MEANING[what])
     [(alert_type, severity, dedup_key, message)] = outside.until(lambda: outside.rows(ALERTS, source))
@@ -52,7 +54,9 @@ def test_an_alarm_without_a_known_meaning_is_raised_in_plain_words(outside: Outs
         ("reading", {"type": "TEMPERATURE", "value": 81}),
     ],
 )
-def test_what_is_calm_or_no_alarm_raises_nothing(outside: Outside, word: str, sent: dict[str, Any]) -> None:
+def test_what_is_calm_or_no_alarm_raises_nothing(
+    outside: OutsideClients, word: str, sent: dict[str, Any]
+) -> None:
     source, marker = f"sensor-{secrets.token_hex(6)}", f"sensor-{secrets.token_hex(6)}"
     outside.publish(f"sensor/{source}/{word}", sent)
     stored = "SELECT 1 FROM mqtt_sensor_reading WHERE sensor_id = %s"
@@ -63,7 +67,9 @@ def test_what_is_calm_or_no_alarm_raises_nothing(outside: Outside, word: str, se
 
 
 @pytest.mark.parametrize("client_id", [999, "999", "somebody else", 0, 2])
-def test_an_alarm_that_is_refused_for_its_claim_is_kept_and_told(outside: Outside, client_id: object) -> None:
+def test_an_alarm_that_is_refused_for_its_claim_is_kept_and_told(
+    outside: OutsideClients, client_id: object
+) -> None:
     source = f"sensor-{secrets.token_hex(6)}"
     sent = {"type": "SMOKE", "state": "ALARM", "client_id": client_id}
     outside.publish(f"sensor/{source}/alarm", sent)
@@ -74,7 +80,9 @@ def test_an_alarm_that_is_refused_for_its_claim_is_kept_and_told(outside: Outsid
     assert outside.rows(kept, source) == [("identity_mismatch",)]
 
 
-def test_an_alarm_of_a_sensor_that_a_person_disabled_is_kept_and_raises_nothing(outside: Outside) -> None:
+def test_an_alarm_of_a_sensor_that_a_person_disabled_is_kept_and_raises_nothing(
+    outside: OutsideClients,
+) -> None:
     source, marker = f"sensor-{secrets.token_hex(6)}", f"sensor-{secrets.token_hex(6)}"
     run_vigil(outside.env, "device", "add", source, "--family", "sensor", "--no-credential")
     run_vigil(outside.env, "device", "disable", source, "--no-credential")

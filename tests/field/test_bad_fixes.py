@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from ops.local.stack import Stack
-from tests.support.guard_phones import INSIDE, LAT, LON, OUTSIDE, Heard, Phones, north
-from tests.support.outside_clients import Outside
+from tests.support.guard_phones import INSIDE, LAT, LON, OUTSIDE, FinishedPhones, GuardPhones, north
+from tests.support.outside_clients import OutsideClients
 
 ZERO = {"lat": 0, "lon": 0}
 Place = dict[str, float]
@@ -66,13 +66,13 @@ WALKS = [
 
 
 @pytest.fixture(scope="module")
-def heard(stack: Stack) -> Iterator[Heard]:
+def heard(stack: Stack) -> Iterator[FinishedPhones]:
     """Send all walks at once, and in the end a fix of one guard outside.
 
     When that guard's violation is there, every earlier fix has been judged.
     """
-    with Outside(stack) as outside:
-        phones = Phones(outside, "fixes")
+    with OutsideClients(stack) as outside:
+        phones = GuardPhones(outside, "fixes")
         guards = {walk.name: phones.guard(walk.name) for walk in WALKS}
         marker = phones.guard("marker")
         for nth in range(max(len(walk.places) for walk in WALKS)):
@@ -85,16 +85,16 @@ def heard(stack: Stack) -> Iterator[Heard]:
             phones.beat(0.2)
         phones.settle()
         phones.violates(marker)
-        yield Heard(phones, guards)
+        yield FinishedPhones(phones, guards)
 
 
 @pytest.mark.parametrize("walk", WALKS, ids=lambda walk: walk.name)
-def test_a_bad_number_neither_hides_a_guard_nor_puts_one_outside(heard: Heard, walk: Walk) -> None:
+def test_a_bad_number_neither_hides_a_guard_nor_puts_one_outside(heard: FinishedPhones, walk: Walk) -> None:
     phones, guard = heard.phones, heard.guards[walk.name]
     # Given what a phone sent, when all of it is judged,
     if walk.violation:
         phones.violates(guard)
-    phones.outside.until(lambda: phones.nothing_is_left_to_tell(guard), 30)
+    phones.outside.until(lambda: phones.has_no_pending_alert(guard), 30)
     # then there is a violation if the guard is outside, and none otherwise,
     assert len(phones.violations(guard)) == walk.violation
     # the guard is shown at the right place, and the quality says why a fix was left out.
@@ -103,7 +103,7 @@ def test_a_bad_number_neither_hides_a_guard_nor_puts_one_outside(heard: Heard, w
     assert [reason for reason in phones.implausible(guard) if reason != "no_fix"] == [*walk.implausible]
 
 
-def test_a_speed_that_is_doubted_is_marked(heard: Heard) -> None:
+def test_a_speed_that_is_doubted_is_marked(heard: FinishedPhones) -> None:
     said = heard.phones.quality(heard.guards["60 km an hour on foot, outside"])
     assert all("speed_doubted" in quality for quality in said), said
     said = heard.phones.quality(heard.guards["accuracy 0, outside"])

@@ -19,20 +19,20 @@ from ops.local.stack import Stack
 from tests.support.canaries import canary
 from tests.support.commands import run_vigil
 from tests.support.noc_processes import Gateways, gateways
-from tests.support.outside_clients import Outside, Screen
+from tests.support.outside_clients import FeedSession, OutsideClients
 
 ISSUER = "https://id.example"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 class At:
-    """An `Outside` whose requests go to another gateway."""
+    """An `OutsideClients` whose requests go to another gateway."""
 
-    def __init__(self, outside: Outside, base: str) -> None:
+    def __init__(self, outside: OutsideClients, base: str) -> None:
         self.base = base
         self.ring = outside.ring
 
-    request = Outside.request
+    request = OutsideClients.request
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def token(subject: str, **changes: Any) -> str:
 
 
 def test_a_person_of_the_identity_provider_is_put_out_and_let_in_again(
-    outside: Outside, gateway: Gateways, provider: str
+    outside: OutsideClients, gateway: Gateways, provider: str
 ) -> None:
     at = At(outside, gateway.fronts[0])
     env = {**outside.env, "JWT_JWKS_URL": provider, "JWT_ISSUER": ISSUER}
@@ -81,7 +81,7 @@ def test_a_person_of_the_identity_provider_is_put_out_and_let_in_again(
 
     # Given two users of the provider, one with an open websocket session
     theirs, others = token(subject), token(other)
-    screen = Screen(at, since=None, token=theirs, tenant_id=1)  # type: ignore[arg-type]
+    screen = FeedSession(at, since=None, token=theirs, tenant_id=1)  # type: ignore[arg-type]
     screen.wait("snapshot")
     assert status_of(theirs) == status_of(others) == 200
     # and a token of our own for the same name
@@ -109,7 +109,7 @@ def test_a_person_of_the_identity_provider_is_put_out_and_let_in_again(
 
 
 def test_a_token_of_the_identity_provider_has_an_end_a_beginning_and_a_name(
-    outside: Outside, gateway: Gateways
+    outside: OutsideClients, gateway: Gateways
 ) -> None:
     at = At(outside, gateway.fronts[0])
     for changes in (
@@ -129,10 +129,10 @@ def test_a_token_of_the_identity_provider_has_an_end_a_beginning_and_a_name(
         given = token("ann", **changes)
         assert at.request("GET", "/api/v1/alerts", token=given)[0] == 401, changes
         with pytest.raises(Exception, match="401"):
-            Screen(at, since=None, token=given, tenant_id=1)  # type: ignore[arg-type]
+            FeedSession(at, since=None, token=given, tenant_id=1)  # type: ignore[arg-type]
 
 
-def test_a_program_is_barred_over_the_api_by_an_admin_of_its_tenant_only(outside: Outside) -> None:
+def test_a_program_is_barred_over_the_api_by_an_admin_of_its_tenant_only(outside: OutsideClients) -> None:
     name = f"exporter-{outside.run}"
     program = outside.token(name=name, role="viewer")
     body = {"subject": name, "reason": "its token was in a public repository"}
@@ -172,7 +172,7 @@ def test_a_program_is_barred_over_the_api_by_an_admin_of_its_tenant_only(outside
 
 
 def test_secrets_of_commands_come_from_files_and_a_password_in_the_process_list_is_refused(
-    outside: Outside, tmp_path: Any
+    outside: OutsideClients, tmp_path: Any
 ) -> None:
     login, password = f"{outside.run}@file.test", canary(f"pw-{outside.run}-secret")
     for words in (["add", login], ["password", login]):

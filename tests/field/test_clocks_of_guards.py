@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from ops.local.stack import Stack
-from tests.support.guard_phones import INSIDE, OUTSIDE, Heard, Phones
-from tests.support.outside_clients import Outside
+from tests.support.guard_phones import INSIDE, OUTSIDE, FinishedPhones, GuardPhones
+from tests.support.outside_clients import OutsideClients
 
 FIXES = 6
 """Number of fixes. They are a second apart."""
@@ -60,21 +60,21 @@ CLOCKS = [
 
 
 @pytest.fixture(scope="module")
-def heard(stack: Stack) -> Iterator[Heard]:
+def heard(stack: Stack) -> Iterator[FinishedPhones]:
     """Send the fixes of all phones at once, each for as many seconds as it sends fixes."""
-    with Outside(stack) as outside:
-        phones = Phones(outside, "clocks")
+    with OutsideClients(stack) as outside:
+        phones = GuardPhones(outside, "clocks")
         guards = {clock.name: phones.guard(clock.name) for clock in CLOCKS}
         for nth in range(FIXES):
             for clock in CLOCKS:
                 phones.send(guards[clock.name], OUTSIDE, ahead_s=clock.ahead_s(nth))
             phones.beat()
         phones.settle()
-        yield Heard(phones, guards)
+        yield FinishedPhones(phones, guards)
 
 
 @pytest.mark.parametrize("clock", CLOCKS, ids=lambda clock: clock.name)
-def test_a_guard_outside_with_a_wrong_clock_is_a_violation(heard: Heard, clock: WrongClock) -> None:
+def test_a_guard_outside_with_a_wrong_clock_is_a_violation(heard: FinishedPhones, clock: WrongClock) -> None:
     guard = heard.guards[clock.name]
     # Given a guard outside whose phone's clock is wrong, when its fixes come one each second,
     # then there is a violation,
@@ -93,8 +93,8 @@ def test_a_guard_outside_with_a_wrong_clock_is_a_violation(heard: Heard, clock: 
     assert float(heard.phones.outside.rows(shown, guard)[0][0]) < 15
 
 
-def test_a_clock_that_stands_still_hides_no_violation(outside: Outside) -> None:
-    phones = Phones(outside, "still")
+def test_a_clock_that_stands_still_hides_no_violation(outside: OutsideClients) -> None:
+    phones = GuardPhones(outside, "still")
     stamps = ("1970-01-01T00:00:00Z", "1999-08-22T00:00:00Z", "2000-01-01T00:00:00+05:30", "not a time", "")
     guards = {phones.guard(f"still-{number}"): stamp for number, stamp in enumerate(stamps)}
     # Given guards outside, when each fix of a guard names the same time, which nobody believes,
@@ -127,13 +127,13 @@ LATE = [
 
 
 @pytest.fixture(scope="module")
-def late_heard(stack: Stack) -> Iterator[Heard]:
+def late_heard(stack: Stack) -> Iterator[FinishedPhones]:
     """Send the kept fixes of all phones at once, and then a fix from inside for each.
 
     A guard who is outside comes last.
     """
-    with Outside(stack) as outside:
-        phones = Phones(outside, "late")
+    with OutsideClients(stack) as outside:
+        phones = GuardPhones(outside, "late")
         guards = {late.name: phones.guard(f"late-{number}") for number, late in enumerate(LATE)}
         marker = phones.guard("marker")
         for late in LATE:
@@ -146,24 +146,24 @@ def late_heard(stack: Stack) -> Iterator[Heard]:
             phones.send(marker, OUTSIDE)
             phones.beat(0.2)
         phones.violates(marker)
-        yield Heard(phones, guards)
+        yield FinishedPhones(phones, guards)
 
 
 @pytest.mark.parametrize("late", LATE, ids=lambda late: late.name)
-def test_what_is_late_raises_nothing(late_heard: Heard, late: Late) -> None:
+def test_what_is_late_raises_nothing(late_heard: FinishedPhones, late: Late) -> None:
     # Given a phone that was without a network while its guard was outside,
     # when it has sent all the fixes that it kept, and then a fix from inside,
     phones, guard = late_heard.phones, late_heard.guards[late.name]
     # then all fixes are stored, the guard is shown inside, and no alert is raised, then or later.
     phones.outside.until(lambda: phones.stored(guard) == len(late.ages_s) + 1, 30)
     phones.outside.until(lambda: phones.shown_at(guard) == (INSIDE["lat"], INSIDE["lon"]))
-    phones.outside.until(lambda: phones.nothing_is_left_to_tell(guard), 30)
+    phones.outside.until(lambda: phones.has_no_pending_alert(guard), 30)
     assert phones.violations(guard) == []
     assert not any("clock_corrected" in quality for quality in phones.quality(guard))
 
 
-def test_a_position_is_shown_with_its_corrected_time(outside: Outside) -> None:
-    phones = Phones(outside, "shown")
+def test_a_position_is_shown_with_its_corrected_time(outside: OutsideClients) -> None:
+    phones = GuardPhones(outside, "shown")
     guard = phones.guard("shown")
     # Given a control room, when the clock of a phone is twenty minutes slow,
     screen = outside.screen(tenant_id=phones.tenant_id)

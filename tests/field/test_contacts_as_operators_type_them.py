@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.canaries import canary
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 REFUSED = (
     ("+4407911123456", "+447911123456"),
@@ -37,7 +37,7 @@ class Desk:
     Contacts of tenant 1 would be notified of the alerts of every later test.
     """
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: OutsideClients) -> None:
         self._outside = outside
         tenant_id = secrets.randbelow(1_000_000) + 3_000_000
         run_vigil(outside.env, "tenant", "add", str(tenant_id), f"Contacts {tenant_id}")
@@ -55,7 +55,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(outside: Outside) -> Desk:
+def desk(outside: OutsideClients) -> Desk:
     return Desk(outside)
 
 
@@ -68,7 +68,7 @@ def test_a_phone_that_cannot_exist_is_refused_with_the_right_form(desk: Desk) ->
         assert status == 201, (phone, answer)
 
 
-def test_a_secret_of_a_contact_is_written_and_never_read_back(desk: Desk, outside: Outside) -> None:
+def test_a_secret_of_a_contact_is_written_and_never_read_back(desk: Desk, outside: OutsideClients) -> None:
     name, token, path = (
         f"c-{secrets.token_hex(4)}",
         canary(secrets.token_hex(20)),

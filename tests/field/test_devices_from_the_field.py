@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from ops.local.stack import Stack
-from tests.support.guard_phones import INSIDE, OUTSIDE, Phones
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.guard_phones import INSIDE, OUTSIDE, GuardPhones
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 
 ALERTS = (
     "SELECT alert_type, severity, message FROM mqtt_device_alert WHERE source_id = %s ORDER BY received_at"
@@ -67,11 +67,11 @@ ON_THE_ALARM_TOPIC: dict[str, tuple[bytes | dict[str, Any], str]] = {
 }
 
 
-def test_what_a_sensor_calls_an_alarm_raises_something(outside: Outside) -> None:
+def test_what_a_sensor_calls_an_alarm_raises_something(outside: OutsideClients) -> None:
     # Given one new sensor for each payload
     sensors = {f"s{number}-{outside.run}": name for number, name in enumerate(ON_THE_ALARM_TOPIC)}
     # When each sends its payload on its alarm topic
-    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"sensors-{outside.run}")
+    client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"sensors-{outside.run}")
     for sensor, name in sensors.items():
         sent = ON_THE_ALARM_TOPIC[name][0]
         client.publish(
@@ -86,13 +86,13 @@ def test_what_a_sensor_calls_an_alarm_raises_something(outside: Outside) -> None
 
 
 @pytest.fixture(scope="module")
-def phones(stack: Stack) -> Iterator[Phones]:
-    with Outside(stack) as outside:
-        yield Phones(outside, "devices")
+def phones(stack: Stack) -> Iterator[GuardPhones]:
+    with OutsideClients(stack) as outside:
+        yield GuardPhones(outside, "devices")
 
 
 @pytest.mark.parametrize("stamp", ["1970-01-01T00:00:00Z", "2007-04-08T00:00:00Z", "", None, 0])
-def test_equal_positions_of_a_dead_clock_are_all_heard(phones: Phones, stamp: object) -> None:
+def test_equal_positions_of_a_dead_clock_are_all_heard(phones: GuardPhones, stamp: object) -> None:
     # Given a guard outside whose clock stands still
     guard = phones.guard(f"dead {stamp}")
     # When the same bytes come five times
@@ -104,10 +104,10 @@ def test_equal_positions_of_a_dead_clock_are_all_heard(phones: Phones, stamp: ob
     phones.outside.until(lambda: phones.stored(guard) == 5)
 
 
-def test_a_battery_that_a_phone_tells_with_its_place_is_looked_at(phones: Phones) -> None:
+def test_a_battery_that_a_phone_tells_with_its_place_is_looked_at(phones: GuardPhones) -> None:
     # Given the phone of a guard, as OwnTracks sends it
     guard = phones.guard("phone")
-    client = Client(int(phones.outside.env["MQTT_BROKER_PORT"]), f"owntracks-{phones.run}")
+    client = MqttClient(int(phones.outside.env["MQTT_BROKER_PORT"]), f"owntracks-{phones.run}")
 
     def send(percent: int) -> None:
         body = {
@@ -130,7 +130,7 @@ def test_a_battery_that_a_phone_tells_with_its_place_is_looked_at(phones: Phones
     client.close()
 
 
-def test_what_a_phone_kept_for_a_while_raises_no_alarm_of_now(phones: Phones) -> None:
+def test_what_a_phone_kept_for_a_while_raises_no_alarm_of_now(phones: GuardPhones) -> None:
     # Given two guards who are outside by their newest fixes
     kept, live = phones.guard("kept"), phones.guard("live")
     # When one guard's phone says that it kept them

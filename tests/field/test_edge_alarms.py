@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 
 ALERTS = (
     "SELECT alert_type, severity, status, flags, message, silent, occurrences, ST_Y(location::geometry),"
@@ -20,20 +20,20 @@ ALERTS = (
 NAMES = ("type", "severity", "status", "flags", "message", "silent", "occurrences", "lat", "lon")
 
 
-def alerts(outside: Outside, source: str) -> list[dict[str, Any]]:
+def alerts(outside: OutsideClients, source: str) -> list[dict[str, Any]]:
     return [dict(zip(NAMES, row, strict=True)) for row in outside.rows(ALERTS, source)]
 
 
-def send(outside: Outside, messages: list[tuple[str, bytes]]) -> None:
+def send(outside: OutsideClients, messages: list[tuple[str, bytes]]) -> None:
     """Publish on one connection, and wait for the broker."""
-    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"field-{outside.run}")
+    client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"field-{outside.run}")
     for topic, payload in messages:
         client.publish(topic, payload)
     client.settle(len(messages))
     client.close()
 
 
-def settle(outside: Outside, name: str) -> None:
+def settle(outside: OutsideClients, name: str) -> None:
     """Wait for a marker behind everything that was sent, on both lanes."""
     send(outside, [(f"alert/unknown/{name}-a", b"{}"), (f"sensor/{name}-b/alarm", b'{"type":"SMOKE"}')])
     outside.until(lambda: alerts(outside, f"{name}-a") and alerts(outside, f"{name}-b"))
@@ -83,7 +83,7 @@ PANICS: dict[str, tuple[bytes, dict[str, Any]]] = {
 }
 
 
-def test_a_panic_is_read_in_every_dress(outside: Outside) -> None:
+def test_a_panic_is_read_in_every_dress(outside: OutsideClients) -> None:
     # When panics come as devices send them
     send(
         outside,
@@ -134,7 +134,7 @@ TOPICS: list[tuple[str, str, str, str]] = [
 ]
 
 
-def test_an_alarm_on_a_topic_of_another_spelling_is_raised(outside: Outside) -> None:
+def test_an_alarm_on_a_topic_of_another_spelling_is_raised(outside: OutsideClients) -> None:
     names = [f"t{number}-{outside.run}" for number in range(len(TOPICS))]
     send(outside, [(topic.format(name), b"{}") for name, (topic, *_) in zip(names, TOPICS, strict=True)])
     sources = [source.format(name) for name, (_, source, *_) in zip(names, TOPICS, strict=True)]
@@ -154,7 +154,7 @@ def test_an_alarm_on_a_topic_of_another_spelling_is_raised(outside: Outside) -> 
     outside.until(lambda: outside.rows(refused, f"%{outside.run}%") == [(count,)])
 
 
-def test_a_topic_without_a_source_raises_under_its_own_text(outside: Outside) -> None:
+def test_a_topic_without_a_source_raises_under_its_own_text(outside: OutsideClients) -> None:
     topics = ("alert/panic/", "alert/sos//", "alert/mandown", f"alert/panic/{'x' * 129}")
     send(outside, [(topic, b"{}") for topic in topics])
     for topic in topics:
@@ -162,7 +162,7 @@ def test_a_topic_without_a_source_raises_under_its_own_text(outside: Outside) ->
         assert (alert["type"], alert["severity"]) == ("UNREADABLE_ALERT", "CRITICAL")
 
 
-def test_a_guard_of_digits_is_the_guard_of_its_fixes(outside: Outside) -> None:
+def test_a_guard_of_digits_is_the_guard_of_its_fixes(outside: OutsideClients) -> None:
     number = str(int(outside.run, 16))[-8:]
     send(outside, [(f"alert/panic/{number}", b"{}"), (f"alert/{number}/sos", b"{}")])
     outside.until(lambda: len(alerts(outside, f"guard-{number}")) == 2)
@@ -187,7 +187,7 @@ FIRES: dict[str, bytes] = {
 }
 
 
-def test_a_smoke_alarm_is_a_fire_however_it_is_written(outside: Outside) -> None:
+def test_a_smoke_alarm_is_a_fire_however_it_is_written(outside: OutsideClients) -> None:
     names = {name: f"f{number}-{outside.run}" for number, name in enumerate(FIRES)}
     send(outside, [(f"sensor/{names[name]}/alarm", payload) for name, payload in FIRES.items()])
     outside.until(lambda: all(alerts(outside, source) for source in names.values()))
@@ -206,7 +206,7 @@ UNREADABLE = {
 }
 
 
-def test_a_sensor_s_alarm_that_cannot_be_read_is_raised_and_kept(outside: Outside) -> None:
+def test_a_sensor_s_alarm_that_cannot_be_read_is_raised_and_kept(outside: OutsideClients) -> None:
     names = {name: f"u{number}-{outside.run}" for number, name in enumerate(UNREADABLE)}
     send(outside, [(f"sensor/{names[name]}/alarm", payload) for name, (payload, _) in UNREADABLE.items()])
     outside.until(lambda: all(alerts(outside, source) for source in names.values()))
@@ -227,7 +227,7 @@ def test_a_sensor_s_alarm_that_cannot_be_read_is_raised_and_kept(outside: Outsid
 BARE = (b"ALARM", b"ON", b"1", b"true", b"TRIGGERED")
 
 
-def test_a_bare_word_on_the_alarm_topic_is_a_reading_in_alarm(outside: Outside) -> None:
+def test_a_bare_word_on_the_alarm_topic_is_a_reading_in_alarm(outside: OutsideClients) -> None:
     names = [f"b{number}-{outside.run}" for number in range(len(BARE))]
     send(outside, [(f"sensor/{name}/alarm", word) for name, word in zip(names, BARE, strict=True)])
     query = "SELECT state, quality FROM mqtt_sensor_reading WHERE sensor_id = %s"
@@ -238,7 +238,7 @@ def test_a_bare_word_on_the_alarm_topic_is_a_reading_in_alarm(outside: Outside) 
     assert outside.rows(refused, names) == [(0,)]
 
 
-def test_link_words_raise_nothing_and_are_refused_nowhere(outside: Outside) -> None:
+def test_link_words_raise_nothing_and_are_refused_nowhere(outside: OutsideClients) -> None:
     # When devices, sensors and systems report that they are online, or the broker that they are not
     run = outside.run
     words = [b"Offline", b"Online", b"offline", b'{"state":"online"}', b"true"]
@@ -278,7 +278,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("topic", ["alarm", "status"])
 def test_a_shape_of_another_product_is_never_stored_as_a_healthy_reading(
-    outside: Outside, topic: str
+    outside: OutsideClients, topic: str
 ) -> None:
     names = {name: f"x{number}{topic}-{outside.run}" for number, name in enumerate(SHAPES)}
     send(outside, [(f"sensor/{names[name]}/{topic}", payload) for name, payload in SHAPES.items()])

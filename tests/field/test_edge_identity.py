@@ -13,7 +13,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 ALERTS = (
     "SELECT alert_type, status, occurrences FROM mqtt_device_alert WHERE source_id = %s ORDER BY received_at"
@@ -27,7 +27,7 @@ def now(*, ago_s: float = 0) -> str:
 class Device:
     """A device with a stock library. It sends at QoS 2 when the test asks for it."""
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: OutsideClients) -> None:
         self._outside = outside
         self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=f"identity-{outside.run}")
         self._client.connect("127.0.0.1", int(outside.env["MQTT_BROKER_PORT"]))
@@ -50,18 +50,18 @@ class Device:
         self._client.disconnect()
 
 
-def rows(outside: Outside, device: str) -> list[float | None]:
+def rows(outside: OutsideClients, device: str) -> list[float | None]:
     query = (
         "SELECT battery FROM mqtt_device_telemetry WHERE device_id = %s ORDER BY received_at, battery DESC"
     )
     return [battery for (battery,) in outside.rows(query, device)]
 
 
-def alerts(outside: Outside, source: str) -> list[tuple[Any, ...]]:
+def alerts(outside: OutsideClients, source: str) -> list[tuple[Any, ...]]:
     return outside.rows(ALERTS, source)
 
 
-def resolve(outside: Outside, source: str) -> None:
+def resolve(outside: OutsideClients, source: str) -> None:
     [(alert_id,)] = outside.until(
         lambda: outside.rows("SELECT alert_id::text FROM mqtt_device_alert WHERE source_id = %s", source)
     )
@@ -71,7 +71,9 @@ def resolve(outside: Outside, source: str) -> None:
     assert status == 200, answer
 
 
-def test_a_press_after_a_reboot_is_another_alert_although_its_counter_starts_again(outside: Outside) -> None:
+def test_a_press_after_a_reboot_is_another_alert_although_its_counter_starts_again(
+    outside: OutsideClients,
+) -> None:
     device, source = Device(outside), f"guard-{outside.run}"
     device.send(f"alert/panic/{source}", {"msg_id": "1", "message": "first press", "timestamp": now()})
     resolve(outside, source)
@@ -81,7 +83,7 @@ def test_a_press_after_a_reboot_is_another_alert_although_its_counter_starts_aga
     device.close()
 
 
-def test_a_panic_is_not_hidden_by_a_battery_message_with_its_id(outside: Outside) -> None:
+def test_a_panic_is_not_hidden_by_a_battery_message_with_its_id(outside: OutsideClients) -> None:
     device, source = Device(outside), f"guard-{outside.run}"
     device.send(f"alert/low_battery/{source}", {"msg_id": "1"})
     device.send(f"device/{source}/telemetry", {"msg_id": "1", "battery": 50})
@@ -91,7 +93,7 @@ def test_a_panic_is_not_hidden_by_a_battery_message_with_its_id(outside: Outside
     device.close()
 
 
-def test_another_text_under_one_id_is_another_occurrence(outside: Outside) -> None:
+def test_another_text_under_one_id_is_another_occurrence(outside: OutsideClients) -> None:
     device, source = Device(outside), f"guard-{outside.run}"
     device.send(f"alert/panic/{source}", {"msg_id": "1", "message": "first"})
     device.send(f"alert/panic/{source}", {"msg_id": "1", "message": "other", "severity": "critical"})
@@ -99,7 +101,7 @@ def test_another_text_under_one_id_is_another_occurrence(outside: Outside) -> No
     device.close()
 
 
-def test_every_reading_under_a_counter_that_restarts_is_a_row_and_flagged(outside: Outside) -> None:
+def test_every_reading_under_a_counter_that_restarts_is_a_row_and_flagged(outside: OutsideClients) -> None:
     device, source = Device(outside), f"dev-{outside.run}"
     for battery in (90, 80, 70, 5):
         device.send(f"device/{source}/telemetry", {"msg_id": "1", "battery": battery, "timestamp": now()})
@@ -112,7 +114,7 @@ def test_every_reading_under_a_counter_that_restarts_is_a_row_and_flagged(outsid
     device.close()
 
 
-def test_a_press_whose_clock_is_not_believed_counts_each_time(outside: Outside) -> None:
+def test_a_press_whose_clock_is_not_believed_counts_each_time(outside: OutsideClients) -> None:
     device = Device(outside)
     bodies: dict[str, Any] = {
         "none": {"message": "help"},
@@ -135,7 +137,9 @@ def test_a_press_whose_clock_is_not_believed_counts_each_time(outside: Outside) 
     device.close()
 
 
-def test_the_same_bytes_with_a_believed_time_are_one_message_in_every_form_of_time(outside: Outside) -> None:
+def test_the_same_bytes_with_a_believed_time_are_one_message_in_every_form_of_time(
+    outside: OutsideClients,
+) -> None:
     device, at_s = Device(outside), time.time()
     forms: dict[str, Any] = {
         "RFC 3339": now(),
@@ -160,7 +164,9 @@ def test_the_same_bytes_with_a_believed_time_are_one_message_in_every_form_of_ti
     device.close()
 
 
-def test_without_a_time_equal_readings_within_seconds_are_one_and_presses_are_not(outside: Outside) -> None:
+def test_without_a_time_equal_readings_within_seconds_are_one_and_presses_are_not(
+    outside: OutsideClients,
+) -> None:
     device, source = Device(outside), f"w-{outside.run}"
     for _ in range(3):
         device.send(f"device/{source}/telemetry", {"battery": 50})
@@ -180,7 +186,7 @@ STORED = (
 )
 
 
-def test_a_clock_that_is_ahead_is_corrected_by_the_time_of_sending(outside: Outside) -> None:
+def test_a_clock_that_is_ahead_is_corrected_by_the_time_of_sending(outside: OutsideClients) -> None:
     device, source = Device(outside), f"k-{outside.run}"
     for minutes in (1, 4, 20, 60 * 24 * 30):
         ahead_s = 60 * minutes
@@ -193,7 +199,7 @@ def test_a_clock_that_is_ahead_is_corrected_by_the_time_of_sending(outside: Outs
     device.close()
 
 
-def test_a_clock_that_is_slow_is_corrected_once_nothing_waits_at_the_broker(outside: Outside) -> None:
+def test_a_clock_that_is_slow_is_corrected_once_nothing_waits_at_the_broker(outside: OutsideClients) -> None:
     device, source = Device(outside), f"k2-{outside.run}"
 
     counted = itertools.count()
@@ -216,7 +222,7 @@ def test_a_clock_that_is_slow_is_corrected_once_nothing_waits_at_the_broker(outs
     device.close()
 
 
-def test_numbers_in_text_are_stored_and_judged(outside: Outside) -> None:
+def test_numbers_in_text_are_stored_and_judged(outside: OutsideClients) -> None:
     device, run = Device(outside), outside.run
     device.send(f"device/n-{run}/telemetry", {"battery": "5", "signal": "-65", "temperature": "21,5"})
     device.send(f"sensor/n2-{run}/reading", {"type": "SMOKE", "value": "350,5"})

@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 
 ALERTS = "SELECT alert_type, occurrences FROM mqtt_device_alert WHERE source_id = %s"
 
 
-def retained(outside: Outside, topics: list[str]) -> dict[str, bytes]:
+def retained(outside: OutsideClients, topics: list[str]) -> dict[str, bytes]:
     """Return the messages that the broker retains on these topics."""
-    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"looks-{outside.run}")
+    client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"looks-{outside.run}")
     for topic in topics:
         assert client.subscribe(topic)
     end = f"receipt/end-{outside.run}"
@@ -27,7 +27,7 @@ def retained(outside: Outside, topics: list[str]) -> dict[str, bytes]:
     return {topic: payload for topic, payload, kept in client.heard if kept}
 
 
-def kill(outside: Outside, name: str) -> None:
+def kill(outside: OutsideClients, name: str) -> None:
     """Kill one of the stack's processes, and have the supervisor start it again."""
     supervisor = outside.stack.supervisor
     [process] = [process for process in supervisor.processes if process.name == name]
@@ -41,7 +41,7 @@ def kill(outside: Outside, name: str) -> None:
     outside.until(is_back, timeout_s=120)
 
 
-def test_what_is_retained_is_told_once_whatever_happens_to_the_gateway(outside: Outside) -> None:
+def test_what_is_retained_is_told_once_whatever_happens_to_the_gateway(outside: OutsideClients) -> None:
     # Given a device that retains its states, its alarm and its panic
     run = outside.run
     place = {"lat": 12.97, "lon": 77.59}
@@ -54,7 +54,7 @@ def test_what_is_retained_is_told_once_whatever_happens_to_the_gateway(outside: 
         f"owntracks/guard-{run}/phone": {"_type": "location", **place},
     }
     payloads = {topic: json.dumps(body).encode() for topic, body in bodies.items()}
-    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"retains-{run}")
+    client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"retains-{run}")
     for topic, payload in payloads.items():
         client.publish(topic, payload, retain=True)
     client.settle(len(payloads))
@@ -69,7 +69,7 @@ def test_what_is_retained_is_told_once_whatever_happens_to_the_gateway(outside: 
         kill(outside, "mqtt_gateway-bulk")
 
     # Then both lanes handle a new message, and no message that they handled before
-    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"after-{run}")
+    client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"after-{run}")
     client.publish(f"alert/unknown/end-{run}", b"{}")
     client.publish(f"sensor/end2-{run}/alarm", b'{"type":"SMOKE"}')
     for source in (f"end-{run}", f"end2-{run}"):

@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 from ops.local.stack import Stack
 from services.contracts.events import LIFE_SAFETY
 from tests.providers import Provider
-from tests.support.customer import House
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.customer import Customer
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 
 GUARDS = 25
 ROUNDS = 4
@@ -173,7 +173,7 @@ def other(word: str, guard: str, number: int) -> tuple[str, bytes]:
 class Field:
     """Guards of one history, their presses, and the results."""
 
-    def __init__(self, house: House, stack: Stack, guards: list[str]) -> None:
+    def __init__(self, house: Customer, stack: Stack, guards: list[str]) -> None:
         self._house, self._stack, self._guards = house, stack, guards
         self._port = int(house.outside.env["MQTT_BROKER_PORT"])
         self.pressed: Counter[tuple[str, bytes]] = Counter()
@@ -184,7 +184,7 @@ class Field:
 
         Return when the broker has everything.
         """
-        client = Client(self._port, f"field-{self._house.outside.run}-{number}")
+        client = MqttClient(self._port, f"field-{self._house.outside.run}-{number}")
         sent = 0
         for position, (guard, step) in enumerate(zip(self._guards, steps, strict=True)):
             serial = number * 1000 + position
@@ -275,15 +275,15 @@ def found_of(found: Counter[tuple[str, bytes]], guard: str, payload: bytes) -> i
 
 
 @pytest.fixture
-def house(outside: Outside, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[House]:
-    made = House(outside, tmp_path, outer)
+def house(outside: OutsideClients, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[Customer]:
+    made = Customer(outside, tmp_path, outer)
     yield made
     made.close()
 
 
 @pytest.mark.timeout(600)
 def test_each_press_is_an_occurrence_and_each_open_alert_notifies_somebody(
-    house: House, stack: Stack
+    house: Customer, stack: Stack
 ) -> None:
     count = 0
 
@@ -336,7 +336,7 @@ def test_each_press_is_an_occurrence_and_each_open_alert_notifies_somebody(
     check()
 
 
-def resolve_all(outside: Outside, tenant_id: int, guards: list[str]) -> None:
+def resolve_all(outside: OutsideClients, tenant_id: int, guards: list[str]) -> None:
     """Resolve the open alerts of these guards as an operator."""
     token = outside.token(tenant_id=tenant_id)
     query = "SELECT alert_id::text FROM mqtt_device_alert WHERE source_id = ANY(%s) AND closed_at IS NULL"

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.noc_processes import API, FEED, FRONT, Gateways, gateways
-from tests.support.outside_clients import Outside, Screen
-from tests.support.rfc6455_client import Peer
+from tests.support.outside_clients import FeedSession, OutsideClients
+from tests.support.rfc6455_client import WebsocketPeer
 from tests.torture.attacks.honest import Honest, p
 
 PANIC_S = 0.5
@@ -37,7 +37,7 @@ def one(request: pytest.FixtureRequest) -> Iterator[Gateways]:
 
 
 @pytest.fixture
-def honest(outside: Outside, one: Gateways, request: pytest.FixtureRequest) -> Iterator[Honest]:
+def honest(outside: OutsideClients, one: Gateways, request: pytest.FixtureRequest) -> Iterator[Honest]:
     made = Honest(outside, one, request.node.name[-24:].replace("_", "-"))
     yield made
     made.close()
@@ -61,12 +61,12 @@ def answers_through_haproxy(one: Gateways) -> bool:
         return False
 
 
-def open_peer(outside: Outside, one: Gateways, name: str) -> Peer:
-    return Peer(one.fronts[0], outside.token(name=f"{name}-{outside.run}", tenant_id=TENANT))
+def open_peer(outside: OutsideClients, one: Gateways, name: str) -> WebsocketPeer:
+    return WebsocketPeer(one.fronts[0], outside.token(name=f"{name}-{outside.run}", tenant_id=TENANT))
 
 
 def test_a_panic_is_on_the_screen_in_time_while_the_api_refuses_what_is_too_much(
-    outside: Outside, honest: Honest
+    outside: OutsideClients, honest: Honest
 ) -> None:
     # Given the time that a panic takes on this machine now
     alone = honest.work(2.0)
@@ -82,7 +82,7 @@ def test_a_panic_is_on_the_screen_in_time_while_the_api_refuses_what_is_too_much
 
 
 def test_a_panic_is_on_the_screen_in_time_and_new_screens_open_while_the_api_answers_nothing(
-    outside: Outside, one: Gateways, honest: Honest
+    outside: OutsideClients, one: Gateways, honest: Honest
 ) -> None:
     # Given an API that hangs, and requests that wait for it
     alone = [honest.panic() for _ in range(5)]
@@ -106,7 +106,9 @@ def test_a_panic_is_on_the_screen_in_time_and_new_screens_open_while_the_api_ans
     outside.until(lambda: answers_through_haproxy(one), timeout_s=30)
 
 
-def test_a_screen_stays_open_when_the_api_dies(outside: Outside, one: Gateways, honest: Honest) -> None:
+def test_a_screen_stays_open_when_the_api_dies(
+    outside: OutsideClients, one: Gateways, honest: Honest
+) -> None:
     one.kill(0, API)
     honest.panic()
     outside.until(lambda: not one.is_ready(0, API), timeout_s=30)
@@ -116,7 +118,7 @@ def test_a_screen_stays_open_when_the_api_dies(outside: Outside, one: Gateways, 
     outside.until(lambda: answers_through_haproxy(one), timeout_s=30)
 
 
-def test_log_in_and_api_go_on_when_the_feed_hangs(outside: Outside, one: Gateways) -> None:
+def test_log_in_and_api_go_on_when_the_feed_hangs(outside: OutsideClients, one: Gateways) -> None:
     login, password = outside.person()
     with one.frozen(FEED):
         at_front = outside.at(one.fronts[0])
@@ -127,12 +129,12 @@ def test_log_in_and_api_go_on_when_the_feed_hangs(outside: Outside, one: Gateway
 
 
 def test_when_haproxy_dies_it_comes_back_and_a_screen_resumes_where_it_was(
-    outside: Outside, one: Gateways
+    outside: OutsideClients, one: Gateways
 ) -> None:
     # Given a session that has seen a panic
     at_front = outside.at(one.fronts[0])
     token = outside.token(name=f"resumes-{outside.run}")
-    screen = Screen(at_front, since=None, token=token, tenant_id=1)
+    screen = FeedSession(at_front, since=None, token=token, tenant_id=1)
     screen.wait("snapshot")
     first, second = (f"guard-{outside.run}-{n}" for n in ("first", "second"))
     outside.publish(f"alert/panic/{first}", {"message": "help"})
@@ -145,14 +147,14 @@ def test_when_haproxy_dies_it_comes_back_and_a_screen_resumes_where_it_was(
     outside.until(lambda: one.is_ready(0, FRONT), timeout_s=30)
 
     # Then the session that comes back gets the panic, from the place where it was
-    again = Screen(at_front, since=screen.last_id, token=token, tenant_id=1)
+    again = FeedSession(at_front, since=screen.last_id, token=token, tenant_id=1)
     assert again.wait("connected")[1]["resumed"] is True
     again.wait("critical_alert", lambda frame: frame["data"]["source_id"] == second)
     again.close()
     screen.close()
 
 
-def test_each_process_serves_its_own_paths_only(outside: Outside) -> None:
+def test_each_process_serves_its_own_paths_only(outside: OutsideClients) -> None:
     token = outside.token(name=f"paths-{outside.run}")
     for base, path in (
         (outside.feed, "/api/v1/sites"),
@@ -166,7 +168,9 @@ def test_each_process_serves_its_own_paths_only(outside: Outside) -> None:
         assert (status, problem["status"]) == (404, 404), (base, path)
 
 
-def test_of_heavy_requests_few_are_done_at_once_and_light_ones_go_on(outside: Outside, one: Gateways) -> None:
+def test_of_heavy_requests_few_are_done_at_once_and_light_ones_go_on(
+    outside: OutsideClients, one: Gateways
+) -> None:
     # Given an alerts service that takes its time over evidence
     at_front = outside.at(one.fronts[0])
     token = outside.token(name=f"exports-{outside.run}", role="supervisor", tenant_id=TENANT)

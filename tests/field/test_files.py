@@ -19,7 +19,7 @@ import pytest
 
 from ops.environment import PROJECT
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 UNREADABLE = {
     "empty": (b"", "is empty"),
@@ -95,7 +95,7 @@ for arguments, environment in runs:
 
 
 def answers_of(
-    outside: Outside, option: str, files: Sequence[Path], *, user: str = ""
+    outside: OutsideClients, option: str, files: Sequence[Path], *, user: str = ""
 ) -> list[tuple[int, list[str]]]:
     """Return, for each file, the exit code and the lines of the command that gets it."""
     runs = [
@@ -118,7 +118,7 @@ def answers_of(
     return [(code, lines) for code, lines in map(json.loads, done.stdout.splitlines())]
 
 
-def said_of(outside: Outside, option: str, file: Path, *, user: str = "") -> tuple[int, list[str]]:
+def said_of(outside: OutsideClients, option: str, file: Path, *, user: str = "") -> tuple[int, list[str]]:
     """Return the exit code and the lines of a command that gets this file."""
     [answer] = answers_of(outside, option, [file], user=user)
     return answer
@@ -126,7 +126,7 @@ def said_of(outside: Outside, option: str, file: Path, *, user: str = "") -> tup
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_file_that_cannot_be_read_is_refused_in_one_sentence_by_each_command(
-    outside: Outside, tmp_path: Path, option: str
+    outside: OutsideClients, tmp_path: Path, option: str
 ) -> None:
     # Given files that are not text, that do not exist, or that are not files
     wanted: dict[Path, str] = {}
@@ -161,7 +161,7 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_sentence_by_each_command(
         assert "go on" not in lines[0]
 
 
-def test_a_file_that_the_user_may_not_read_is_named_as_such(outside: Outside, tmp_path: Path) -> None:
+def test_a_file_that_the_user_may_not_read_is_named_as_such(outside: OutsideClients, tmp_path: Path) -> None:
     # Given a file of another user
     file = tmp_path / "closed.csv"
     file.write_text("id\nguard-1\n")
@@ -195,7 +195,9 @@ WAYS_TO_WRITE = {
 
 
 @pytest.mark.parametrize("way", WAYS_TO_WRITE)
-def test_guards_are_imported_as_spreadsheets_write_them(outside: Outside, tmp_path: Path, way: str) -> None:
+def test_guards_are_imported_as_spreadsheets_write_them(
+    outside: OutsideClients, tmp_path: Path, way: str
+) -> None:
     # Given two guards in a file
     name = f"guard-{outside.run}"
     file = tmp_path / "guards.csv"
@@ -222,7 +224,7 @@ def test_guards_are_imported_as_spreadsheets_write_them(outside: Outside, tmp_pa
     ],
 )
 def test_a_table_of_another_shape_adds_nobody_and_is_not_to_be_said_again(
-    outside: Outside, tmp_path: Path, text: str, said: str
+    outside: OutsideClients, tmp_path: Path, text: str, said: str
 ) -> None:
     name = f"guard-{outside.run}"
     file = tmp_path / "guards.csv"
@@ -235,7 +237,7 @@ def test_a_table_of_another_shape_adds_nobody_and_is_not_to_be_said_again(
 
 
 def test_a_line_with_too_few_or_too_many_cells_is_named_and_the_others_are_imported(
-    outside: Outside, tmp_path: Path
+    outside: OutsideClients, tmp_path: Path
 ) -> None:
     name = f"guard-{outside.run}"
     file = tmp_path / "guards.csv"
@@ -249,7 +251,7 @@ def test_a_line_with_too_few_or_too_many_cells_is_named_and_the_others_are_impor
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_shifts_are_imported_in_the_encodings_of_windows(
-    outside: Outside, tmp_path: Path, encoding: str
+    outside: OutsideClients, tmp_path: Path, encoding: str
 ) -> None:
     name = f"guard-{outside.run}"
     run_vigil(outside.env, "guard", "add", name, "--no-credential")
@@ -265,7 +267,7 @@ def test_shifts_are_imported_in_the_encodings_of_windows(
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
 def test_zones_are_imported_in_the_encodings_of_windows(
-    outside: Outside, tmp_path: Path, encoding: str
+    outside: OutsideClients, tmp_path: Path, encoding: str
 ) -> None:
     name = f"Zone Ü {outside.run} {encoding}"
     properties = {"name": name, "kind": "required", "radius_m": 50}
@@ -291,7 +293,7 @@ def test_zones_are_imported_in_the_encodings_of_windows(
     ],
 )
 def test_the_api_says_the_same_of_a_file_that_was_sent_as_text(
-    outside: Outside, document: str, said: str
+    outside: OutsideClients, document: str, said: str
 ) -> None:
     token = outside.token(role="supervisor")
     status, answer = outside.request("POST", "/api/v1/zones/import", {"document": document}, token=token)
@@ -307,7 +309,7 @@ def gpx(points: list[str]) -> str:
 
 
 def test_a_recording_whose_first_point_has_no_time_is_replayed_without_it(
-    outside: Outside, tmp_path: Path
+    outside: OutsideClients, tmp_path: Path
 ) -> None:
     # Given a track of 12 points: one without a time, one without a valid place, one with a speed
     # in words
@@ -337,7 +339,7 @@ def test_a_recording_whose_first_point_has_no_time_is_replayed_without_it(
 
 
 def test_a_recording_without_any_usable_point_is_refused_with_the_reason(
-    outside: Outside, tmp_path: Path
+    outside: OutsideClients, tmp_path: Path
 ) -> None:
     file = tmp_path / "walk.gpx"
     file.write_text(gpx(['<trkpt lat="12.97" lon="77.59"/>'] * 3))

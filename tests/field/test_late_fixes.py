@@ -13,9 +13,9 @@ import pytest
 
 from tests.field.test_one_source_floods import FIXES, Flood
 from tests.providers import Provider
-from tests.support.customer import House
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.customer import Customer
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 
 DENSE = 4_000
 DURING = timedelta(minutes=15)
@@ -31,8 +31,8 @@ REPAIRED = "SELECT count(*) FROM track_checkpoint WHERE guard_id = %s"
 
 
 @pytest.fixture
-def house(outside: Outside, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[House]:
-    made = House(outside, tmp_path, outer, more_guards=2)
+def house(outside: OutsideClients, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[Customer]:
+    made = Customer(outside, tmp_path, outer, more_guards=2)
     yield made
     made.close()
 
@@ -43,7 +43,7 @@ def written(at: datetime, number: int) -> bytes:
     return json.dumps(body | {"msg_id": f"f{number}"}).encode()
 
 
-def test_late_fixes_of_one_phone_delay_no_other_guards_fixes(house: House, tmp_path: Path) -> None:
+def test_late_fixes_of_one_phone_delay_no_other_guards_fixes(house: Customer, tmp_path: Path) -> None:
     # Given a phone that has sent thousands of fixes of one quarter of an hour, and one of now
     outside, (phone, other) = house.outside, house.more
     began = datetime.now(UTC) - DURING - timedelta(minutes=5)
@@ -51,7 +51,7 @@ def test_late_fixes_of_one_phone_delay_no_other_guards_fixes(house: House, tmp_p
     flood = Flood(outside, f"guard/{phone}/gps", dense, tmp_path)
     outside.until(lambda: outside.rows(FIXES, phone) == [(DENSE,)], 60)
     assert flood.is_over
-    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"late-{outside.run}")
+    client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"late-{outside.run}")
     assert client.subscribe(f"receipt/{other}")
     client.publish(f"guard/{phone}/gps", written(datetime.now(UTC), DENSE))
     alone_s = sorted(_time_of_a_fix(client, other, number) for number in range(10))
@@ -76,7 +76,7 @@ def test_late_fixes_of_one_phone_delay_no_other_guards_fixes(house: House, tmp_p
     client.close()
 
 
-def _time_of_a_fix(client: Client, guard: str, number: int) -> float:
+def _time_of_a_fix(client: MqttClient, guard: str, number: int) -> float:
     """Return the seconds from a fix to its receipt."""
     began_s = time.monotonic()
     client.publish(f"guard/{guard}/gps", written(datetime.now(UTC), number))

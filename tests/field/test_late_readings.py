@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 Message = tuple[str, float | None, dict[str, Any]]
 """A message: topic, time and payload.
@@ -32,7 +32,7 @@ BURNT = [("FIRE", True)]
 NOTHING: list[tuple[str, bool]] = []
 
 
-def send(outside: Outside, source: str, message: Message) -> None:
+def send(outside: OutsideClients, source: str, message: Message) -> None:
     word, seconds, payload = message
     if seconds is not None:
         at = datetime.now(UTC) + timedelta(seconds=seconds)
@@ -40,7 +40,7 @@ def send(outside: Outside, source: str, message: Message) -> None:
     outside.publish(f"sensor/{source}/{word}", payload)
 
 
-def send_in_turn(outside: Outside, source: str, messages: list[Message]) -> None:
+def send_in_turn(outside: OutsideClients, source: str, messages: list[Message]) -> None:
     """Send the messages in turn. Each is stored before the next is sent."""
     for number, message in enumerate(messages, start=1):
         send(outside, source, message)
@@ -95,7 +95,7 @@ CASES: dict[str, tuple[list[Message], list[tuple[str, bool]]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_a_sensor_saw_is_told_in_whatever_order_it_arrives(outside: Outside, case: str) -> None:
+def test_what_a_sensor_saw_is_told_in_whatever_order_it_arrives(outside: OutsideClients, case: str) -> None:
     messages, expected = CASES[case]
     source = f"sensor-{secrets.token_hex(6)}"
     send_in_turn(outside, source, messages)
@@ -105,7 +105,7 @@ def test_what_a_sensor_saw_is_told_in_whatever_order_it_arrives(outside: Outside
     outside.until(lambda: outside.rows(ALERTS, source) == expected)
 
 
-def test_sixty_new_sensors_with_a_fire_and_its_end_at_once_miss_neither(outside: Outside) -> None:
+def test_sixty_new_sensors_with_a_fire_and_its_end_at_once_miss_neither(outside: OutsideClients) -> None:
     sources = [f"sensor-{secrets.token_hex(6)}" for _ in range(60)]
     for number, source in enumerate(sources):
         timed = number % 3 != 0
@@ -119,7 +119,9 @@ def test_sixty_new_sensors_with_a_fire_and_its_end_at_once_miss_neither(outside:
     outside.until(lambda: not missing(), timeout_s=60)
 
 
-def test_a_condition_that_was_cleared_and_is_met_again_is_put_on_record_again(outside: Outside) -> None:
+def test_a_condition_that_was_cleared_and_is_met_again_is_put_on_record_again(
+    outside: OutsideClients,
+) -> None:
     source = f"sensor-{secrets.token_hex(6)}"
     send_in_turn(outside, source, [("alarm", -30, ALARM), ("status", -20, NORMAL)])
     outside.until(lambda: outside.rows(ALERTS, source) == BURNT)
@@ -130,7 +132,7 @@ def test_a_condition_that_was_cleared_and_is_met_again_is_put_on_record_again(ou
 
 
 @pytest.mark.parametrize("offset_s", [-360, -40, 120])
-def test_a_steady_wrong_clock_is_corrected_and_shown(outside: Outside, offset_s: float) -> None:
+def test_a_steady_wrong_clock_is_corrected_and_shown(outside: OutsideClients, offset_s: float) -> None:
     source = f"device-{secrets.token_hex(6)}"
     topic = f"device/{source}/telemetry"
     corrected = (

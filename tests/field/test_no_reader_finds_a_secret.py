@@ -22,8 +22,8 @@ from gateway.noc.api.operations.all_operations import OPERATIONS
 from ops.local.stack import Stack
 from tests.providers import Provider
 from tests.support.canaries import found_in
-from tests.support.outside_clients import Outside
-from tests.support.product_tour import LAT, LON, Tour
+from tests.support.outside_clients import OutsideClients
+from tests.support.product_tour import LAT, LON, ProductTour
 
 SINCE, UNTIL = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
 BETWEEN = f"since={SINCE:%Y-%m-%dT%H:%M:%SZ}&until={UNTIL:%Y-%m-%dT%H:%M:%SZ}"
@@ -54,17 +54,17 @@ NO_STORE = "no-store"
 @pytest.fixture(scope="module")
 def tour(
     stack: Stack, providers_of_tests: dict[str, Provider], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Tour]:
+) -> Iterator[ProductTour]:
     for provider in providers_of_tests.values():
         provider.behave("accept")
         provider.forget()
-    with Outside(stack) as outside:
-        made = Tour(outside, tmp_path_factory.mktemp("tour"), providers_of_tests)
+    with OutsideClients(stack) as outside:
+        made = ProductTour(outside, tmp_path_factory.mktemp("tour"), providers_of_tests)
         yield made
         made.house.close()
 
 
-def get(outside: Outside, path: str, token: str = "") -> tuple[int, bytes, Any]:
+def get(outside: OutsideClients, path: str, token: str = "") -> tuple[int, bytes, Any]:
     """Return (status, content, headers) of a GET request."""
     request = urllib.request.Request(f"http://{outside.base}{path}")
     if token:
@@ -76,7 +76,7 @@ def get(outside: Outside, path: str, token: str = "") -> tuple[int, bytes, Any]:
         return error.code, error.read(), error.headers
 
 
-def path_of(operation: Operation, tour: Tour) -> str:
+def path_of(operation: Operation, tour: ProductTour) -> str:
     query = QUERIES.get(operation.path, "")
     limit = "limit=1000" if operation.paged or operation.limited else ""
     asked = "&".join(part for part in (query, limit) if part)
@@ -88,7 +88,7 @@ def says_code(text: bytes, codes: list[str]) -> list[str]:
     return [code for code in codes if re.search(rb"\b" + code.encode() + rb"\b", text)]
 
 
-def test_the_search_finds_each_secret_in_each_form(tour: Tour) -> None:
+def test_the_search_finds_each_secret_in_each_form(tour: ProductTour) -> None:
     assert len(tour.secret) >= 25
     for name, secret in {**tour.secret, **tour.personal}.items():
         assert len(secret) >= 8 or name in ("latitude", "longitude"), f"{name} is too short to be looked for"
@@ -100,7 +100,7 @@ def test_the_search_finds_each_secret_in_each_form(tour: Tour) -> None:
 
 
 @pytest.mark.parametrize("role", RANKS)
-def test_no_operation_that_reads_shows_a_secret(tour: Tour, role: str) -> None:
+def test_no_operation_that_reads_shows_a_secret(tour: ProductTour, role: str) -> None:
     # Given a user of the role in the tenant, and one of everything in it
     token = tour.token(role)
     read = 0
@@ -122,7 +122,7 @@ def test_no_operation_that_reads_shows_a_secret(tour: Tour, role: str) -> None:
 
 
 @pytest.mark.parametrize("path", OTHERS)
-def test_no_page_beside_the_api_shows_a_secret(tour: Tour, path: str) -> None:
+def test_no_page_beside_the_api_shows_a_secret(tour: ProductTour, path: str) -> None:
     for token in ("", tour.token("viewer")):
         _, content, _ = get(tour.outside, path, token)
         assert content
@@ -131,13 +131,13 @@ def test_no_page_beside_the_api_shows_a_secret(tour: Tour, path: str) -> None:
             assert found_in(content, tour.personal) == []
 
 
-def test_metrics_name_no_person_and_no_place(tour: Tour) -> None:
+def test_metrics_name_no_person_and_no_place(tour: ProductTour) -> None:
     status, content, _ = get(tour.outside, "/metrics/export/")
     assert (status, content.count(b"\n") > 100) == (200, True)
     assert found_in(content, {**tour.personal, "word": tour.word, "guard": tour.house.guard}) == []
 
 
-def test_no_frame_of_a_viewer_s_screen_shows_a_secret(tour: Tour) -> None:
+def test_no_frame_of_a_viewer_s_screen_shows_a_secret(tour: ProductTour) -> None:
     # Given the session that was open all the time, and one that starts from a snapshot now
     late = tour.outside.screen(role="viewer", tenant_id=tour.tenant_id)
     late.wait("snapshot")
@@ -150,7 +150,7 @@ def test_no_frame_of_a_viewer_s_screen_shows_a_secret(tour: Tour) -> None:
         assert found_in(frames, tour.hidden_from_viewers) == []
 
 
-def test_no_message_to_a_provider_bears_a_number_of_a_profile(tour: Tour) -> None:
+def test_no_message_to_a_provider_bears_a_number_of_a_profile(tour: ProductTour) -> None:
     numbers = {name: number for name, number in tour.personal.items() if name.startswith("number of")}
     assert len(numbers) == 4
     for kind, provider in tour.outer.items():
@@ -158,7 +158,7 @@ def test_no_message_to_a_provider_bears_a_number_of_a_profile(tour: Tour) -> Non
         assert found_in(sent, numbers) == [], kind
 
 
-def test_an_operator_sees_the_people_of_an_alert(tour: Tour) -> None:
+def test_an_operator_sees_the_people_of_an_alert(tour: ProductTour) -> None:
     status, content, _ = get(
         tour.outside, f"/api/v1/alerts/{tour.places['alert_id']}", tour.token("operator")
     )
@@ -166,7 +166,7 @@ def test_an_operator_sees_the_people_of_an_alert(tour: Tour) -> None:
     assert set(found_in(content, tour.hidden_from_viewers)) == set(tour.hidden_from_viewers)
 
 
-def test_no_evidence_pack_shows_a_secret(tour: Tour) -> None:
+def test_no_evidence_pack_shows_a_secret(tour: ProductTour) -> None:
     pack = tour.ask("POST", f"/alerts/{tour.places['alert_id']}/evidence", role="supervisor")
     for text in (pack["json"].encode(), pack["page"].encode(), json.dumps(pack).encode()):
         assert tour.word.encode() in text
@@ -174,7 +174,7 @@ def test_no_evidence_pack_shows_a_secret(tour: Tour) -> None:
         assert says_code(text, tour.codes) == []
 
 
-def test_answers_that_bear_secrets_stay_in_no_cache(tour: Tour) -> None:
+def test_answers_that_bear_secrets_stay_in_no_cache(tour: ProductTour) -> None:
     outside = tour.outside
     login, password = tour.person, tour.secret["password"]
     for method, path, body, token in (
@@ -201,7 +201,7 @@ def test_answers_that_bear_secrets_stay_in_no_cache(tour: Tour) -> None:
     assert (status, headers["Cache-Control"]) == (200, NO_STORE), link
 
 
-def words_of_redis(stack: Stack, outside: Outside) -> bytes:
+def words_of_redis(stack: Stack, outside: OutsideClients) -> bytes:
     """Return all keys and values, and the file in which Redis keeps its commands."""
     client = outside.redis()
     read: dict[bytes, Any] = {
@@ -232,7 +232,7 @@ def flat(node: Any) -> Iterator[bytes]:
         yield node if isinstance(node, bytes) else str(node).encode()
 
 
-def test_redis_holds_nothing_about_people_places_or_secrets_in_clear(tour: Tour, stack: Stack) -> None:
+def test_redis_holds_nothing_about_people_places_or_secrets_in_clear(tour: ProductTour, stack: Stack) -> None:
     outside = tour.outside
     # Given that a tour of the product left its traces
     words = words_of_redis(stack, outside)
@@ -250,7 +250,7 @@ def test_redis_holds_nothing_about_people_places_or_secrets_in_clear(tour: Tour,
     assert found_in(words, traces) == []
 
 
-def test_redis_keeps_what_this_list_names_and_nothing_else(tour: Tour) -> None:
+def test_redis_keeps_what_this_list_names_and_nothing_else(tour: ProductTour) -> None:
     """The list has Vigil's keys by kind, with their contents.
 
     Think about a new kind before you list it here.

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 
 from ops.local.stack import Stack
-from tests.support.guard_phones import OUTSIDE, Heard, Phones, north
-from tests.support.outside_clients import Outside
+from tests.support.guard_phones import OUTSIDE, FinishedPhones, GuardPhones, north
+from tests.support.outside_clients import OutsideClients
 
 HOUR, DAY, TOLERANCE_S = 3_600.0, 86_400.0, 300.0
 
@@ -42,13 +42,13 @@ DUTIES = [
 
 
 @pytest.fixture(scope="module")
-def heard(stack: Stack) -> Iterator[Heard]:
+def heard(stack: Stack) -> Iterator[FinishedPhones]:
     """Send all guards outside, and then one more.
 
     The violation of that one shows that the others were judged.
     """
-    with Outside(stack) as outside:
-        phones = Phones(outside, "shifts")
+    with OutsideClients(stack) as outside:
+        phones = GuardPhones(outside, "shifts")
         guards = {duty.name: phones.guard(duty.name) for duty in DUTIES}
         for duty in DUTIES:
             for starts_s, ends_s in duty.shifts:
@@ -63,24 +63,26 @@ def heard(stack: Stack) -> Iterator[Heard]:
             phones.beat(0.2)
         phones.settle()
         phones.violates(marker)
-        yield Heard(phones, guards)
+        yield FinishedPhones(phones, guards)
 
 
 @pytest.mark.parametrize("duty", DUTIES, ids=lambda duty: duty.name)
-def test_a_guard_outside_violates_a_zone_only_when_on_duty(heard: Heard, duty: Duty) -> None:
+def test_a_guard_outside_violates_a_zone_only_when_on_duty(heard: FinishedPhones, duty: Duty) -> None:
     phones, guard = heard.phones, heard.guards[duty.name]
     # Given a guard with these shifts, when the guard is outside,
     if duty.violation:
         phones.violates(guard)
-    phones.outside.until(lambda: phones.nothing_is_left_to_tell(guard), 30)
+    phones.outside.until(lambda: phones.has_no_pending_alert(guard), 30)
     # then that is a violation on shift and none off shift, and the guard is shown either way.
     assert len(phones.violations(guard)) == duty.violation
     assert phones.shown_at(guard) == (OUTSIDE["lat"], OUTSIDE["lon"])
 
 
 @pytest.mark.parametrize("phone_goes_on", [True, False], ids=["fixes go on", "phone is switched off"])
-def test_a_violation_that_stands_is_over_when_the_shift_is(outside: Outside, phone_goes_on: bool) -> None:
-    phones = Phones(outside, "ends")
+def test_a_violation_that_stands_is_over_when_the_shift_is(
+    outside: OutsideClients, phone_goes_on: bool
+) -> None:
+    phones = GuardPhones(outside, "ends")
     guard = phones.guard("ends")
     # Given a guard outside, six seconds before the end of the shift,
     phones.shift(guard, -HOUR, 6 - TOLERANCE_S)
@@ -116,8 +118,8 @@ def test_a_violation_that_stands_is_over_when_the_shift_is(outside: Outside, pho
     assert phones.violations(guard)[0][2] is not None
 
 
-def test_a_guard_who_is_outside_when_the_shift_begins_is_a_violation_then(outside: Outside) -> None:
-    phones = Phones(outside, "begins")
+def test_a_guard_who_is_outside_when_the_shift_begins_is_a_violation_then(outside: OutsideClients) -> None:
+    phones = GuardPhones(outside, "begins")
     guard = phones.guard("begins")
     # Given a guard outside whose shift begins in four seconds,
     phones.shift(guard, 4 + TOLERANCE_S, HOUR)
@@ -138,8 +140,8 @@ def test_a_guard_who_is_outside_when_the_shift_begins_is_a_violation_then(outsid
     outside.until(violates, 30)
 
 
-def test_who_came_back_off_shift_is_no_violation_on_the_next(outside: Outside) -> None:
-    phones = Phones(outside, "back")
+def test_who_came_back_off_shift_is_no_violation_on_the_next(outside: OutsideClients) -> None:
+    phones = GuardPhones(outside, "back")
     guard = phones.guard("back")
     # Given a guard who was outside off shift and came back, when the shift begins,
     phones.shift(guard, 2 * HOUR, 3 * HOUR)
@@ -160,5 +162,5 @@ def test_who_came_back_off_shift_is_no_violation_on_the_next(outside: Outside) -
         phones.beat(0.2)
     # then nothing is raised.
     phones.violates(marker)
-    outside.until(lambda: phones.nothing_is_left_to_tell(guard), 30)
+    outside.until(lambda: phones.has_no_pending_alert(guard), 30)
     assert phones.violations(guard) == []

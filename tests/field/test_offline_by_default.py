@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 OFFLINE = "SELECT status FROM mqtt_device_alert WHERE source_id = %s AND alert_type = 'OFFLINE' ORDER BY received_at"
 LIMITS_S = {"device": 93_600, "sensor": 93_600, "system": 300, "alert": 86_400}
@@ -23,13 +23,13 @@ TOPICS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def registered(outside: Outside, family: str) -> str:
+def registered(outside: OutsideClients, family: str) -> str:
     source = f"{family}-{secrets.token_hex(6)}"
     run_vigil(outside.env, "device", "add", source, "--family", family, "--no-credential")
     return source
 
 
-def let_pass(outside: Outside, source: str, seconds: float) -> None:
+def let_pass(outside: OutsideClients, source: str, seconds: float) -> None:
     """Move the source's registration, and the start of all services, so many seconds into the past."""
     for statement in (
         "UPDATE road_heard SET since = since - make_interval(secs => %s) WHERE service = 'telemetry'",
@@ -44,7 +44,7 @@ def let_pass(outside: Outside, source: str, seconds: float) -> None:
 
 
 def test_a_source_is_offline_after_its_family_s_limit_and_back_with_its_next_message(
-    outside: Outside,
+    outside: OutsideClients,
 ) -> None:
     # Given two sources of each family that never sent a message
     sources = {family: (registered(outside, family), registered(outside, family)) for family in LIMITS_S}
@@ -68,12 +68,14 @@ def test_a_source_is_offline_after_its_family_s_limit_and_back_with_its_next_mes
     assert [outside.rows(OFFLINE, younger) for _, younger in sources.values()] == [[]] * len(LIMITS_S)
 
 
-def statuses(outside: Outside, sources: dict[str, tuple[str, str]]) -> dict[str, list[tuple[Any, ...]]]:
+def statuses(
+    outside: OutsideClients, sources: dict[str, tuple[str, str]]
+) -> dict[str, list[tuple[Any, ...]]]:
     """Return the statuses of the alerts of each family's first source."""
     return {family: outside.rows(OFFLINE, silent) for family, (silent, _) in sources.items()}
 
 
-def test_a_device_has_a_limit_of_its_own_over_the_api_and_the_command(outside: Outside) -> None:
+def test_a_device_has_a_limit_of_its_own_over_the_api_and_the_command(outside: OutsideClients) -> None:
     source = registered(outside, "sensor")
     path = f"/api/v1/devices/{source}"
     token = outside.token(role="admin")
@@ -90,13 +92,13 @@ def test_a_device_has_a_limit_of_its_own_over_the_api_and_the_command(outside: O
 
 
 @pytest.mark.parametrize("wrong", [-1, "5", 1e9, True, [], {"a": 1}])
-def test_a_limit_that_is_none_is_refused(outside: Outside, wrong: object) -> None:
+def test_a_limit_that_is_none_is_refused(outside: OutsideClients, wrong: object) -> None:
     path = f"/api/v1/devices/x-{outside.run}/silence-limit"
     status, _ = outside.request("PUT", path, {"silence_limit_s": wrong}, token=outside.token(role="admin"))
     assert status == 400
 
 
-def test_a_limit_is_set_by_admins_alone_and_for_devices_that_there_are(outside: Outside) -> None:
+def test_a_limit_is_set_by_admins_alone_and_for_devices_that_there_are(outside: OutsideClients) -> None:
     path = f"/api/v1/devices/x-{outside.run}/silence-limit"
     change = {"silence_limit_s": 60}
     assert outside.request("PUT", path, change, token=outside.token(role="operator"))[0] == 403

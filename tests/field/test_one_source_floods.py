@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from tests.providers import Provider
-from tests.support.customer import House
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.customer import Customer
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 
 SENT = 3_000
 GUARDS = 10
@@ -61,7 +61,9 @@ REFUSED = (
 class Flood:
     """The stock client, which sends lines of a file as fast as the broker takes them."""
 
-    def __init__(self, outside: Outside, topic: str, payloads: list[dict[str, Any]], directory: Path) -> None:
+    def __init__(
+        self, outside: OutsideClients, topic: str, payloads: list[dict[str, Any]], directory: Path
+    ) -> None:
         file = directory / topic.replace("/", "-")
         file.write_text("".join(json.dumps(payload) + "\n" for payload in payloads))
         port = outside.env["MQTT_BROKER_PORT"]
@@ -79,8 +81,8 @@ class Flood:
 
 
 @pytest.fixture
-def house(outside: Outside, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[House]:
-    made = House(outside, tmp_path, outer, more_guards=GUARDS + 7)
+def house(outside: OutsideClients, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[Customer]:
+    made = Customer(outside, tmp_path, outer, more_guards=GUARDS + 7)
     yield made
     made.close()
 
@@ -94,7 +96,9 @@ def fixes(count: int, *, within: timedelta = timedelta(seconds=2)) -> list[dict[
     ]
 
 
-def test_a_flood_of_panics_and_one_of_fixes_delay_no_other_guards_panic(house: House, tmp_path: Path) -> None:
+def test_a_flood_of_panics_and_one_of_fixes_delay_no_other_guards_panic(
+    house: Customer, tmp_path: Path
+) -> None:
     # Given a device that presses as fast as it can, and a phone that sends fixes as fast as it can
     outside, (presser, phone, *guards) = house.outside, house.more
     guards, others = guards[:GUARDS], guards[GUARDS:]
@@ -138,9 +142,9 @@ def test_a_flood_of_panics_and_one_of_fixes_delay_no_other_guards_panic(house: H
     assert len(outside.rows(FLOODS, sources)) == len(sources)
 
 
-def _press(outside: Outside, guards: list[str]) -> list[float]:
+def _press(outside: OutsideClients, guards: list[str]) -> list[float]:
     """Press for all guards in turn; return the seconds until each receipt, in order."""
-    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"guards-{outside.run}")
+    client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"guards-{outside.run}")
     assert all(client.subscribe(f"receipt/{guard}") for guard in guards)
     sent_s: dict[tuple[str, str], float] = {}
     took_s: dict[tuple[str, str], float] = {}
@@ -157,7 +161,7 @@ def _press(outside: Outside, guards: list[str]) -> list[float]:
 
 
 def _hear(
-    client: Client,
+    client: MqttClient,
     sent_s: dict[tuple[str, str], float],
     took_s: dict[tuple[str, str], float],
     *,
@@ -173,7 +177,7 @@ def _hear(
     return len(took_s)
 
 
-def test_a_phone_that_was_offline_may_send_all_that_it_kept(house: House, tmp_path: Path) -> None:
+def test_a_phone_that_was_offline_may_send_all_that_it_kept(house: Customer, tmp_path: Path) -> None:
     # Given a phone that was offline for hours, and kept more than a burst
     outside, phone = house.outside, house.more[-1]
 
@@ -187,10 +191,10 @@ def test_a_phone_that_was_offline_may_send_all_that_it_kept(house: House, tmp_pa
     assert outside.rows(FLOODS, [phone]) == []
 
 
-def test_words_that_are_no_alert_type_cannot_be_used_to_raise_any_number_of_alerts(house: House) -> None:
+def test_words_that_are_no_alert_type_cannot_be_used_to_raise_any_number_of_alerts(house: Customer) -> None:
     # Given a device whose alerts have a different word each
     outside, device = house.outside, house.more[-2]
-    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"words-{outside.run}")
+    client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"words-{outside.run}")
 
     # When it sends more of them than it may, and a panic among them
     for number in range(1_200):

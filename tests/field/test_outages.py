@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from ops.feed.client import Feed
+from ops.feed.client import FeedClient
 from ops.local.stack import Stack
 from services.messaging import QueueDepth, dead_letter_queue
 from services.messaging.topology import delay_queue
 from services.platform import config as configuration
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 from tests.support.stack_parts import held_down
 
 AWAY_S = 8.0
@@ -38,7 +38,7 @@ STORED = {
 class Site:
     """A tenant of its own with guards and devices. One connection sends for all of them."""
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: OutsideClients) -> None:
         self.tenant_id = int(outside.run, 16) % 1_000_000 + 2_000_000
         self.guards = [f"guard-{outside.run}-{number}" for number in range(GUARDS)]
         self.devices = [f"device-{outside.run}-{number}" for number in range(GUARDS)]
@@ -54,7 +54,7 @@ class Site:
             self.tenant_id,
             self.devices,
         )
-        self.client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"site-{outside.run}")
+        self.client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"site-{outside.run}")
         assert self.client.subscribe("receipt/+")
         self.stored_s: dict[str, float] = {}
 
@@ -76,7 +76,7 @@ class Site:
 
 
 @pytest.fixture
-def site(outside: Outside) -> Iterator[Site]:
+def site(outside: OutsideClients) -> Iterator[Site]:
     made = Site(outside)
     yield made
     made.client.close()
@@ -99,14 +99,14 @@ def without(stack: Stack, server: str) -> Iterator[list[float]]:
 
 
 def test_what_waited_for_the_database_is_stored_as_soon_as_it_is_back(
-    outside: Outside, stack: Stack, site: Site
+    outside: OutsideClients, stack: Stack, site: Site
 ) -> None:
     config = configuration.load(environ=outside.env)
     # Given a site whose messages are stored, and the dead letters as they are
     for guard in site.guards:
         site.send(f"guard/{guard}/gps", f"before-{guard}", lat=12.9, lon=77.6)
     site.await_receipts({f"before-{guard}" for guard in site.guards}, 15)
-    dead_before = {letter.id for letter in dead_letter_queue.look(config.amqp.uri)}
+    dead_before = {letter.id for letter in dead_letter_queue.oldest_dead_letters(config.amqp.uri)}
     rungs = QueueDepth(config.amqp, [delay_queue(delay_s).name for delay_s in config.amqp.retry_delays_s])
 
     # When the database is away for longer than the short steps of the delay ladder, and messages
@@ -128,7 +128,7 @@ def test_what_waited_for_the_database_is_stored_as_soon_as_it_is_back(
     slowest_s = max(site.stored_s[msg_id] for msg_id in bulk) - back_s[0]
     assert slowest_s < BULK_BACK_S
     assert site.stored_s["panic"] - back_s[0] < PANIC_BACK_S
-    with Outside(stack) as again:
+    with OutsideClients(stack) as again:
         # And each service answers requests
         token = again.token(tenant_id=site.tenant_id)
         for path in ("/readyz", *ASKED):
@@ -137,11 +137,11 @@ def test_what_waited_for_the_database_is_stored_as_soon_as_it_is_back(
     assert found == {"fixes": MESSAGES // 2 + GUARDS, "readings": MESSAGES // 2, "panics": 1}
     # And no message climbed the ladder or became a dead letter
     assert waiting_on_rungs == 0
-    assert {letter.id for letter in dead_letter_queue.look(config.amqp.uri)} == dead_before
+    assert {letter.id for letter in dead_letter_queue.oldest_dead_letters(config.amqp.uri)} == dead_before
 
 
 def test_alerts_are_listed_and_acknowledged_while_redis_hangs_and_each_is_shown_once_after_it(
-    outside: Outside, site: Site
+    outside: OutsideClients, site: Site
 ) -> None:
     # Given an open alert, a websocket session, and a program that reads the feed as `vigil
     # watch` does
@@ -172,7 +172,7 @@ def test_alerts_are_listed_and_acknowledged_while_redis_hangs_and_each_is_shown_
 
     # And afterwards each is shown, and the program gets no event twice
     wanted = {alert["id"] for alert in alerts}
-    reader = Feed(
+    reader = FeedClient(
         settings,
         url=f"ws://{outside.base}/ws/noc/dashboard/",
         token=token,
@@ -191,7 +191,7 @@ def test_alerts_are_listed_and_acknowledged_while_redis_hangs_and_each_is_shown_
     assert set(told.values()) == {1}
 
 
-def timed(outside: Outside, method: str, path: str, token: str) -> tuple[int, Any, float]:
+def timed(outside: OutsideClients, method: str, path: str, token: str) -> tuple[int, Any, float]:
     """Return (status, answer, seconds) of a request."""
     began_s = time.monotonic()
     body = {} if method == "POST" else None

@@ -18,8 +18,8 @@ from vigil_device.store import MEMORY
 
 from tests.support.canaries import canary
 from tests.support.commands import run_vigil
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 
 RECEIPT_S = 30.0
 OCCURRENCES = (
@@ -30,7 +30,7 @@ OCCURRENCES = (
 class Device:
     """A guard's phone with an outbox, and the receipts that it got."""
 
-    def __init__(self, outside: Outside, *, path: str = MEMORY) -> None:
+    def __init__(self, outside: OutsideClients, *, path: str = MEMORY) -> None:
         self.source_id = f"guard-outbox-{outside.run}"
         self.updates: list[Update] = []
         self.outbox = Outbox(
@@ -46,14 +46,14 @@ class Device:
 
 
 @pytest.fixture
-def device(outside: Outside) -> Iterator[Device]:
+def device(outside: OutsideClients) -> Iterator[Device]:
     made = Device(outside)
     yield made
     made.outbox.close()
 
 
 def test_a_device_hears_that_its_message_is_refused_and_why_and_sends_it_once(
-    outside: Outside, device: Device
+    outside: OutsideClients, device: Device
 ) -> None:
     # Given a position without a place, and one that claims another tenant
     broken = device.outbox.send(
@@ -76,7 +76,7 @@ def test_a_device_hears_that_its_message_is_refused_and_why_and_sends_it_once(
 
 @pytest.mark.parametrize("protocol", [3, 5])
 def test_a_device_with_its_credential_over_tls_hears_its_own_receipts(
-    outside: Outside, tmp_path: Path, protocol: int
+    outside: OutsideClients, tmp_path: Path, protocol: int
 ) -> None:
     # Given a guard with a credential, as the operator makes one
     name = f"guard-tls{protocol}-{outside.run}"
@@ -103,7 +103,7 @@ def test_a_device_with_its_credential_over_tls_hears_its_own_receipts(
 
 
 def test_an_outbox_empties_itself_of_a_silent_alert_and_shows_nothing(
-    outside: Outside, device: Device
+    outside: OutsideClients, device: Device
 ) -> None:
     # Given a duress alert, and a press of the panic button that shall be silent
     sent = [device.outbox.send_alert("DURESS"), device.outbox.send_alert("PANIC", silent=True)]
@@ -115,10 +115,10 @@ def test_an_outbox_empties_itself_of_a_silent_alert_and_shows_nothing(
     assert device.outbox.sends == 2
 
 
-def test_a_silent_alert_of_a_device_without_an_outbox_has_no_receipt(outside: Outside) -> None:
+def test_a_silent_alert_of_a_device_without_an_outbox_has_no_receipt(outside: OutsideClients) -> None:
     # Given a device that subscribes to its receipts, and makes no promise
     source = f"guard-plain-{outside.run}"
-    client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"plain-{outside.run}")
+    client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"plain-{outside.run}")
     assert client.subscribe(f"receipt/{source}")
     stamp = datetime.now(UTC).isoformat()
 
@@ -139,7 +139,7 @@ def test_a_silent_alert_of_a_device_without_an_outbox_has_no_receipt(outside: Ou
 
 
 def test_a_press_that_an_outbox_sends_again_after_it_was_resolved_is_no_second_press(
-    outside: Outside,
+    outside: OutsideClients,
 ) -> None:
     # Given a press two minutes ago whose receipt was lost, and which was resolved meanwhile
     source = f"guard-again-{outside.run}"
@@ -165,7 +165,7 @@ def test_a_press_that_an_outbox_sends_again_after_it_was_resolved_is_no_second_p
 
 
 def test_the_simulated_fleet_sends_at_its_next_start_what_it_could_not(
-    outside: Outside, tmp_path: Path
+    outside: OutsideClients, tmp_path: Path
 ) -> None:
     # Given a fleet whose broker is away
     with socket.socket() as probe:

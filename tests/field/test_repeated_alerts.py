@@ -16,8 +16,8 @@ import pytest
 from ops.local.stack import Stack
 from services.contracts.events import Severity
 from tests.providers import Provider
-from tests.support.customer import House
-from tests.support.outside_clients import Device, Outside
+from tests.support.customer import Customer
+from tests.support.outside_clients import OutsideClients, ReceiptSubscriber
 
 FOUND = """
     SELECT alert_id::text, alert_type, severity, status, message, occurrences, flags, silent, cleared_at IS NOT NULL,
@@ -49,7 +49,7 @@ class Found(NamedTuple):
 class Yard:
     """A test tenant whose guards each stand for one case."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: Customer) -> None:
         self.house = house
         self.outside = house.outside
         self._free = iter(house.more)
@@ -94,8 +94,8 @@ def yard(
     directory = tmp_path_factory.mktemp("house")
     for provider in providers_of_tests.values():
         provider.behave("accept")
-    with Outside(stack) as outside:
-        house = House(outside, directory, providers_of_tests, more_guards=100)
+    with OutsideClients(stack) as outside:
+        house = Customer(outside, directory, providers_of_tests, more_guards=100)
         at_once = {"steps": [{"after_s": 0, "channels": ["sms"], "who": ["contact:Asha"]}]}
         house.set_policy(dict.fromkeys(Severity, at_once), directory)
         yield Yard(house)
@@ -284,7 +284,7 @@ def test_a_redelivery_with_a_live_time_has_one_effect(yard: Yard) -> None:
 @pytest.mark.parametrize("topic", ["duress", "panic"])
 def test_the_source_of_a_silent_alert_hears_nothing_of_it(yard: Yard, topic: str) -> None:
     guard = yard.guard()
-    device = Device(yard.outside, f"receipt/{guard}")
+    device = ReceiptSubscriber(yard.outside, f"receipt/{guard}")
     payload = {"msg_id": "m", "message": "help"} | ({"silent": True} if topic == "panic" else {})
     yard.outside.publish(f"alert/{topic}/{guard}", payload)
     [alert] = yard.until(guard, silent=True, rounds=1)
@@ -294,14 +294,14 @@ def test_the_source_of_a_silent_alert_hears_nothing_of_it(yard: Yard, topic: str
     # Receipts of one source leave in order: the first of a loud alert would come behind those of
     # the silent one.
     yard.outside.publish(f"alert/medical/{guard}", {"msg_id": "marker"})
-    assert [heard["msg_id"] for heard in device.hear(1)] == ["marker"]
+    assert [heard["msg_id"] for heard in device.receive(1)] == ["marker"]
 
 
 def test_a_repeat_that_makes_an_alert_silent_ends_its_receipts(yard: Yard) -> None:
     guard = yard.guard()
-    device = Device(yard.outside, f"receipt/{guard}")
+    device = ReceiptSubscriber(yard.outside, f"receipt/{guard}")
     yard.outside.publish(f"alert/panic/{guard}", {"msg_id": "loud"})
-    assert [(heard["msg_id"], heard["status"]) for heard in device.hear(2)] == [
+    assert [(heard["msg_id"], heard["status"]) for heard in device.receive(2)] == [
         ("loud", "stored"),
         ("loud", "notified"),
     ]
@@ -309,7 +309,7 @@ def test_a_repeat_that_makes_an_alert_silent_ends_its_receipts(yard: Yard) -> No
     [alert] = yard.until(guard, silent=True)
     assert yard.act(alert.alert_id, "resolve")[0] == 200
     yard.outside.publish(f"alert/medical/{guard}", {"msg_id": "marker"})
-    assert device.hear(3)[2]["msg_id"] == "marker"
+    assert device.receive(3)[2]["msg_id"] == "marker"
 
 
 CLAIMS = ["low", "MEDIUM", "High", "info", "P1", 1, None]

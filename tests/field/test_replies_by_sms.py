@@ -20,7 +20,7 @@ import pytest
 from tests.providers import Provider
 from tests.providers.server import TOKEN
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 INBOUND = "/api/v1/providers/twilio/inbound"
 
@@ -38,7 +38,7 @@ class Company:
     The escalation policy is the built-in one.
     """
 
-    def __init__(self, outside: Outside, outer: dict[str, Provider]) -> None:
+    def __init__(self, outside: OutsideClients, outer: dict[str, Provider]) -> None:
         self.outside = outside
         self.twilio = outer["twilio"]
         self.tenant_id = secrets.randbelow(1_000_000) + 2_000_000
@@ -124,7 +124,7 @@ class Company:
 
 
 @pytest.fixture
-def company(outside: Outside, outer: dict[str, Provider]) -> Iterator[Company]:
+def company(outside: OutsideClients, outer: dict[str, Provider]) -> Iterator[Company]:
     made = Company(outside, outer)
     yield made
     made.close()

@@ -15,13 +15,13 @@ import pytest
 from ops.local import stack as stack_module
 from ops.local.stack import Stack
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 RENAME = "ALTER TABLE guard_state RENAME COLUMN {} TO {}"
 
 
 @contextmanager
-def lacking_a_column(outside: Outside) -> Iterator[None]:
+def lacking_a_column(outside: OutsideClients) -> Iterator[None]:
     """Rename a column for the length of the block.
 
     The database is then as after an upgrade from a version whose migration lacked the column. The
@@ -34,14 +34,14 @@ def lacking_a_column(outside: Outside) -> Iterator[None]:
         outside.execute(RENAME.format("somewhere_else", "speeding_told"))
 
 
-def schema_of(outside: Outside) -> str:
+def schema_of(outside: OutsideClients) -> str:
     """Return the state of the schema that /readyz reports."""
     state: str = outside.request("GET", "/readyz", token=outside.token())[1]["checks"]["schema"]
     return state
 
 
 def test_a_missing_column_is_named_and_messages_wait_for_it(
-    outside: Outside, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    outside: OutsideClients, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a stack whose messages arrive
     assert stack.lost_messages() == ""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import pytest
 
 from tests.support.freezing import freeze
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 
 @pytest.mark.parametrize(("process", "part"), [("postgres", "postgres"), ("location", "location")])
 def test_every_screen_names_a_frozen_part_and_sees_again_after_it(
-    outside: Outside, process: str, part: str
+    outside: OutsideClients, process: str, part: str
 ) -> None:
     # Given: websocket sessions of two tenants, which work
     screens = [outside.screen(), outside.screen(tenant_id=4490, role="viewer")]

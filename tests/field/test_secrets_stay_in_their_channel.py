@@ -19,8 +19,8 @@ from gateway.noc.api.operation import RANKS
 from gateway.noc.api.operations.all_operations import OPERATIONS
 from tests.providers import Provider
 from tests.support.canaries import canary
-from tests.support.customer import House
-from tests.support.outside_clients import Outside
+from tests.support.customer import Customer
+from tests.support.outside_clients import OutsideClients
 
 EVERYWHERE = {
     "CRITICAL": {
@@ -31,14 +31,14 @@ EVERYWHERE = {
 
 
 @pytest.fixture
-def house(outside: Outside, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[House]:
-    made = House(outside, tmp_path, outer)
+def house(outside: OutsideClients, tmp_path: Path, outer: dict[str, Provider]) -> Iterator[Customer]:
+    made = Customer(outside, tmp_path, outer)
     made.set_policy(EVERYWHERE, tmp_path)
     yield made
     made.close()
 
 
-def body_of(outside: Outside, path: str, token: str) -> tuple[int, str]:
+def body_of(outside: OutsideClients, path: str, token: str) -> tuple[int, str]:
     request = urllib.request.Request(f"http://{outside.base}{path}")
     request.add_header("Authorization", f"Bearer {token}")
     try:
@@ -48,7 +48,7 @@ def body_of(outside: Outside, path: str, token: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def planted(house: House, hook: str) -> dict[str, str]:
+def planted(house: Customer, hook: str) -> dict[str, str]:
     """Return the secrets that only the recipients of messages may have, by kind."""
     mail, sms, push = (house.message(kind) for kind in ("smtp", "twilio", "fcm"))
     webhook = house.outside.until(lambda: [m for m in house.outer["webhook"].accepted() if m["to"] == hook])[
@@ -70,7 +70,7 @@ def planted(house: House, hook: str) -> dict[str, str]:
     }
 
 
-def test_no_viewer_and_no_evidence_pack_finds_a_link_a_code_a_token_or_a_url(house: House) -> None:
+def test_no_viewer_and_no_evidence_pack_finds_a_link_a_code_a_token_or_a_url(house: Customer) -> None:
     outside = house.outside
     tenant: dict[str, Any] = {"tenant_id": house.tenant_id}
     hook = f"/hook-{secrets.token_hex(12)}"
@@ -138,7 +138,7 @@ def test_no_viewer_and_no_evidence_pack_finds_a_link_a_code_a_token_or_a_url(hou
     assert shown["Desk"][1].startswith("http://127.0.0.1/...")
 
 
-def test_a_viewer_cannot_take_an_alert_by_what_the_list_shows(house: House) -> None:
+def test_a_viewer_cannot_take_an_alert_by_what_the_list_shows(house: Customer) -> None:
     house.press()
     house.message("smtp")
     house.outside.until(lambda: len(house.notifications()) >= 3)

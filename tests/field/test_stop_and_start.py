@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 from tests.support.process_stops import (
     LONG_ENOUGH_S,
     STOPPED_WITHIN_S,
@@ -25,7 +25,7 @@ from tests.support.process_stops import (
 
 
 @pytest.mark.timeout(240)
-def test_every_process_that_is_asked_to_stop_ends_in_order_and_is_back(outside: Outside) -> None:
+def test_every_process_that_is_asked_to_stop_ends_in_order_and_is_back(outside: OutsideClients) -> None:
     # Given a stack that ran so long that its signs of life no longer fit into a queue, and
     # a session
     await_ready(outside.stack)
@@ -68,7 +68,9 @@ def test_every_process_that_is_asked_to_stop_ends_in_order_and_is_back(outside: 
 
 
 @pytest.mark.timeout(240)
-def test_a_process_that_is_held_is_named_and_started_again_and_nothing_is_lost(outside: Outside) -> None:
+def test_a_process_that_is_held_is_named_and_started_again_and_nothing_is_lost(
+    outside: OutsideClients,
+) -> None:
     # Given a lane of the gateway that a stop signal holds
     await_ready(outside.stack)
     [lane] = [process for process in vigils(outside.stack) if process.name == "mqtt_gateway-alert"]

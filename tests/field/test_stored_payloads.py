@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 
-def newest(outside: Outside, kind: str, source: str) -> dict[str, Any]:
+def newest(outside: OutsideClients, kind: str, source: str) -> dict[str, Any]:
     """Return the newest row of a source as `vigil latest` shows it."""
 
     def found() -> list[dict[str, Any]]:
@@ -21,7 +21,9 @@ def newest(outside: Outside, kind: str, source: str) -> dict[str, Any]:
     return row
 
 
-def test_a_payload_of_known_fields_is_its_row_and_any_other_is_kept_as_it_came(outside: Outside) -> None:
+def test_a_payload_of_known_fields_is_its_row_and_any_other_is_kept_as_it_came(
+    outside: OutsideClients,
+) -> None:
     # Given a phone and a sensor that send known fields only, and two that send more
     run = outside.run
     fix = {"lat": 12.9716, "lon": 77.5946, "accuracy": 4.5, "battery": 81, "source": "gps", "msg_id": "p-1"}

@@ -13,10 +13,10 @@ from eventlet.event import Event
 from nameko.containers import ServiceContainer
 
 from ops.servers.queues import depths
-from ops.watchdog.accounts import Accounts
+from ops.watchdog.accounts import EventAccounts
 from services.contracts.errors import InvalidMessage, Unavailable
 from services.messaging import event_handler
-from services.messaging.publisher import Events, Outlet
+from services.messaging.publisher import ChannelPool, EventPublisher
 from services.messaging.topology import delay_queue, event_queue_name
 from services.platform.config import Config
 from tests.support.hosted_services import hosting, wait_until
@@ -66,8 +66,8 @@ def test_what_rabbitmq_holds_out_of_sight_is_missing_and_all_else_is_accounted_f
 
     start(Listener)
     queue, rung = event_queue_name(source, "said", Listener.name, "hear"), delay_queue(RUNG_S).name
-    accounts = Accounts(small, [queue, rung])
-    events = Events(Outlet(small.amqp, links=1), source, {}, frozenset())
+    accounts = EventAccounts(small, [queue, rung])
+    events = EventPublisher(ChannelPool(small.amqp, links=1), source, {}, frozenset())
     before = accounts.count()
     assert before is not None
 
@@ -119,11 +119,11 @@ def test_events_that_are_taken_on_another_host_make_no_balance(start: Any, small
 
     start(Listener)
     known = event_queue_name(source, "said", Listener.name, "hear")
-    wait_until(lambda: Accounts(small, [known]).count() is not None)
+    wait_until(lambda: EventAccounts(small, [known]).count() is not None)
 
     # When RabbitMQ knows of more consumers than this host does
-    with Outlet(small.amqp, links=1)._link() as link:
+    with ChannelPool(small.amqp, links=1)._link() as link:
         link._channel.basic_consume(known)
 
         # Then no number of missing events is reported
-        assert Accounts(small, [known]).count() is None
+        assert EventAccounts(small, [known]).count() is None

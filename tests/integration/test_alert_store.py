@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from services.alerts.escalation_worker import Guidance
-from services.alerts.grouping import Storms
-from services.alerts.lifecycle import Action
-from services.alerts.occurrences import Occurrence, Repeated
-from services.alerts.store import AlertStore, Change, Deed
+from services.alerts.escalation_worker import EscalationPolicies
+from services.alerts.grouping import AlertGrouping
+from services.alerts.lifecycle import AlertAction
+from services.alerts.occurrences import Occurrence, RepeatedMessages
+from services.alerts.store import AlertChange, AlertStore, PersonAction
 from services.contracts.errors import Conflict, NotFound, Refused, Unavailable
 from services.contracts.events import AlertStatus, AlertType, Severity
 from services.platform.config import Config
@@ -44,11 +44,13 @@ def occurrence(**changes: object) -> Occurrence:
 @pytest.fixture
 def store(database: Database, config: Config) -> AlertStore:
     return AlertStore(
-        database, ladder=Guidance.from_config(config).ladder, storms=Storms(config.alerts.storm)
+        database,
+        ladder=EscalationPolicies.from_config(config).ladder,
+        storms=AlertGrouping(config.alerts.storm),
     )
 
 
-def raised(store: AlertStore, **changes: object) -> Change:
+def raised(store: AlertStore, **changes: object) -> AlertChange:
     [change] = store.record([occurrence(**changes)], now=datetime.now(UTC))
     assert change is not None
     return change
@@ -94,16 +96,20 @@ def test_fifty_repeats_from_two_workers_are_one_open_alert(store: AlertStore, en
 
 def test_after_it_is_closed_the_next_one_is_a_new_alert(store: AlertStore) -> None:
     first = raised(store)
-    done = store.act(Deed(Action.RESOLVE, "ann", "fine"), tenant_id=1, alert_id=first.alert.id, now=NOW)
+    done = store.act(
+        PersonAction(AlertAction.RESOLVE, "ann", "fine"), tenant_id=1, alert_id=first.alert.id, now=NOW
+    )
     assert (done.alert.status, done.alert.acknowledged_by) == (AlertStatus.RESOLVED, "ann")
     assert raised(store).alert.id != first.alert.id
 
 
 def test_of_two_people_who_acknowledge_one_is_told_who_has_it(store: AlertStore) -> None:
     first = raised(store)
-    store.act(Deed(Action.ACKNOWLEDGE, "ann", ""), tenant_id=1, alert_id=first.alert.id, now=NOW)
+    store.act(PersonAction(AlertAction.ACKNOWLEDGE, "ann", ""), tenant_id=1, alert_id=first.alert.id, now=NOW)
     with pytest.raises(Conflict, match="ann"):
-        store.act(Deed(Action.ACKNOWLEDGE, "bob", ""), tenant_id=1, alert_id=first.alert.id, now=NOW)
+        store.act(
+            PersonAction(AlertAction.ACKNOWLEDGE, "bob", ""), tenant_id=1, alert_id=first.alert.id, now=NOW
+        )
 
 
 @pytest.mark.parametrize("alert_id", ["nonsense", "00000000-0000-0000-0000-000000000000"])
@@ -113,7 +119,9 @@ def test_an_alert_that_is_not_there_and_one_of_another_tenant_are_not_found(
     with pytest.raises(NotFound):
         store.get(tenant_id=1, alert_id=alert_id)
     with pytest.raises(NotFound):
-        store.act(Deed(Action.START, "eve", ""), tenant_id=2, alert_id=raised(store).alert.id, now=NOW)
+        store.act(
+            PersonAction(AlertAction.START, "eve", ""), tenant_id=2, alert_id=raised(store).alert.id, now=NOW
+        )
 
 
 def test_what_is_over_resolves_a_small_alert_and_marks_a_grave_one(store: AlertStore) -> None:
@@ -241,7 +249,7 @@ def test_a_step_knows_the_message_that_its_source_is_to_be_told_of(store: AlertS
     raised(store, msg_id="m2")
     found = raised(store, dedup_key="rule", topic=None, by="rule")
     steps = [
-        store.act(Deed(Action.ACKNOWLEDGE, "ann", ""), tenant_id=1, alert_id=alert_id, now=NOW)
+        store.act(PersonAction(AlertAction.ACKNOWLEDGE, "ann", ""), tenant_id=1, alert_id=alert_id, now=NOW)
         for alert_id in (panic.alert.id, found.alert.id)
     ]
     assert [step.first and step.first.msg_id for step in steps] == ["m1", None]
@@ -250,7 +258,7 @@ def test_a_step_knows_the_message_that_its_source_is_to_be_told_of(store: AlertS
 def test_a_list_is_open_all_or_of_one_status_and_of_one_tenant(store: AlertStore) -> None:
     kept = raised(store, dedup_key="a")
     ended = raised(store, dedup_key="b")
-    store.act(Deed(Action.FALSE_ALARM, "ann", ""), tenant_id=1, alert_id=ended.alert.id, now=NOW)
+    store.act(PersonAction(AlertAction.FALSE_ALARM, "ann", ""), tenant_id=1, alert_id=ended.alert.id, now=NOW)
 
     def listed(status: str, *, tenant_id: int = 1) -> set[str]:
         return {alert.id for alert in store.list_alerts(tenant_id=tenant_id, status=status, limit=10)}
@@ -274,9 +282,9 @@ def test_what_must_not_be_missed_is_listed_first_however_much_came_later(store: 
 
     had, old, new = (at(n, Severity.CRITICAL) for n in (0, 1, 2))
     low, high = at(3, Severity.LOW), at(4, Severity.HIGH)
-    store.act(Deed(Action.ACKNOWLEDGE, "ann", ""), tenant_id=1, alert_id=had, now=NOW)
+    store.act(PersonAction(AlertAction.ACKNOWLEDGE, "ann", ""), tenant_id=1, alert_id=had, now=NOW)
     ended = at(5, Severity.CRITICAL)
-    store.act(Deed(Action.FALSE_ALARM, "ann", ""), tenant_id=1, alert_id=ended, now=NOW)
+    store.act(PersonAction(AlertAction.FALSE_ALARM, "ann", ""), tenant_id=1, alert_id=ended, now=NOW)
 
     def gravest(limit: int) -> list[str]:
         return [alert.id for alert in store.list_gravest(tenant_id=1, limit=limit)]
@@ -292,30 +300,30 @@ def test_an_alert_that_cannot_be_told_holds_up_no_other_and_is_told_once_it_can(
     soon = datetime.now(UTC) + timedelta(seconds=1)
     tried: list[str] = []
 
-    def tell(change: Change) -> None:
+    def tell(change: AlertChange) -> None:
         tried.append(change.alert.dedup_key)
         if change.alert.dedup_key == "b":
             raise Unavailable("away")
 
-    first = store.tell_untold(tell, before=soon)
+    first = store.publish_pending(tell, before=soon)
     assert isinstance(first.failure, Unavailable)
     assert len(first.told) == 2
-    store.tell_untold(tell, before=soon)
+    store.publish_pending(tell, before=soon)
     assert tried == ["a", "b", "c", "b"]
-    told: list[Change] = []
-    assert store.tell_untold(told.append, before=soon).failure is None
+    told: list[AlertChange] = []
+    assert store.publish_pending(told.append, before=soon).failure is None
     assert [(change.alert.dedup_key, change.is_new) for change in told] == [("b", True)]
-    assert store.tell_untold(told.append, before=soon).told == ()
+    assert store.publish_pending(told.append, before=soon).told == ()
 
 
 def test_what_is_not_old_enough_and_what_is_of_another_alert_is_left_alone(store: AlertStore) -> None:
     one, other = raised(store, dedup_key="a"), raised(store, dedup_key="b")
     soon = datetime.now(UTC) + timedelta(seconds=1)
-    told: list[Change] = []
-    assert store.tell_untold(told.append, before=NOW - timedelta(seconds=5)).told == ()
-    store.tell_untold(told.append, before=soon, alert_id=other.alert.id)
+    told: list[AlertChange] = []
+    assert store.publish_pending(told.append, before=NOW - timedelta(seconds=5)).told == ()
+    store.publish_pending(told.append, before=soon, alert_id=other.alert.id)
     assert [change.alert.id for change in told] == [other.alert.id]
-    assert store.tell_untold(told.append, before=soon).told == one.entry_ids
+    assert store.publish_pending(told.append, before=soon).told == one.entry_ids
 
 
 def test_two_sweepers_at_once_tell_nothing_twice(store: AlertStore) -> None:
@@ -328,13 +336,13 @@ def test_two_sweepers_at_once_tell_nothing_twice(store: AlertStore) -> None:
     def sweep() -> None:
         met: list[bool] = []
 
-        def tell(change: Change) -> None:
+        def tell(change: AlertChange) -> None:
             if not met:  # each holds its rows while the other looks for some
                 met.append(True)
                 meeting.wait()
             heard.append(change.alert.dedup_key)
 
-        store.tell_untold(tell, before=soon, limit=10)
+        store.publish_pending(tell, before=soon, limit=10)
 
     sweepers = [threading.Thread(target=sweep) for _ in range(2)]
     for sweeper in sweepers:
@@ -360,7 +368,7 @@ def test_many_repeats_are_one_row_on_the_timeline_and_each_has_its_occurrence(
         )
         for n in range(40)
     ]
-    group = Repeated([first, *repeats], {b"a" * 16: 100, b"b" * 16: 7}, NOW)
+    group = RepeatedMessages([first, *repeats], {b"a" * 16: 100, b"b" * 16: 7}, NOW)
 
     # When they are merged, and merged again
     [changes] = store.record_repeats([group], now=NOW)
@@ -383,11 +391,11 @@ def test_many_repeats_are_one_row_on_the_timeline_and_each_has_its_occurrence(
 def test_repeats_of_what_is_closed_meanwhile_are_one_new_alert(store: AlertStore) -> None:
     # Given an alert that was resolved
     first = raised(store)
-    store.act(Deed(Action.RESOLVE, "ann", "fine"), tenant_id=1, alert_id=first.alert.id, now=NOW)
+    store.act(PersonAction(AlertAction.RESOLVE, "ann", "fine"), tenant_id=1, alert_id=first.alert.id, now=NOW)
 
     # When repeats arrive that were on their way
     [[change]] = store.record_repeats(
-        [Repeated([occurrence() for _ in range(10)], {b"c" * 16: 5}, NOW)], now=NOW
+        [RepeatedMessages([occurrence() for _ in range(10)], {b"c" * 16: 5}, NOW)], now=NOW
     )
 
     # Then they are an alert of their own, which notifies people
@@ -399,7 +407,7 @@ def test_repeats_of_what_is_closed_meanwhile_are_one_new_alert(store: AlertStore
 
 def test_the_gravest_of_many_repeats_calls_people_again(store: AlertStore) -> None:
     first = raised(store, severity=Severity.MEDIUM, topic="alert/tamper/x")
-    store.act(Deed(Action.ACKNOWLEDGE, "ann"), tenant_id=1, alert_id=first.alert.id, now=NOW)
+    store.act(PersonAction(AlertAction.ACKNOWLEDGE, "ann"), tenant_id=1, alert_id=first.alert.id, now=NOW)
     grave = [
         occurrence(severity=severity, topic="alert/tamper/x", lat=lat, lon=lat)
         for severity, lat in (
@@ -409,7 +417,7 @@ def test_the_gravest_of_many_repeats_calls_people_again(store: AlertStore) -> No
             (Severity.LOW, None),
         )
     ]
-    [[change]] = store.record_repeats([Repeated(grave, {}, NOW)], now=NOW)
+    [[change]] = store.record_repeats([RepeatedMessages(grave, {}, NOW)], now=NOW)
     assert (change.alert.status, change.alert.severity) == (AlertStatus.NEW, Severity.HIGH)
     assert (change.alert.lat, change.alert.occurrences) == (1.0, 5)
     assert [line.action for line in change.alert.timeline] == ["repeated", "re_raised"]
@@ -418,7 +426,7 @@ def test_the_gravest_of_many_repeats_calls_people_again(store: AlertStore) -> No
 def test_a_few_repeats_keep_a_row_each_with_their_own_text(store: AlertStore) -> None:
     first = raised(store)
     [changes] = store.record_repeats(
-        [Repeated([occurrence(message=f"press {n}") for n in range(3)], {}, NOW)], now=NOW
+        [RepeatedMessages([occurrence(message=f"press {n}") for n in range(3)], {}, NOW)], now=NOW
     )
     assert [line.note for change in changes for line in change.alert.timeline] == [
         "press 0",
@@ -432,7 +440,7 @@ def test_many_repeats_whose_data_the_database_cannot_hold_as_json_are_kept(
     store: AlertStore, engine: Engine
 ) -> None:
     bad = [occurrence(raw='{"n": 1e999999}') for _ in range(6)]
-    [[change]] = store.record_repeats([Repeated(bad, {}, NOW)], now=NOW)
+    [[change]] = store.record_repeats([RepeatedMessages(bad, {}, NOW)], now=NOW)
     assert change.alert.occurrences == 6
     with engine.connect() as connection:
         kept = connection.execute(text("SELECT count(*) FROM alert_occurrence WHERE unreadable IS NOT NULL"))

@@ -321,7 +321,7 @@ def test_what_is_written_while_a_backup_is_taken_is_in_neither_the_dump_nor_its_
         dumped_by="",
         files=[],
         notes=[],
-        facts=postgres.Facts(
+        facts=postgres.SnapshotFacts(
             schema="public",
             revision=found.revision,
             postgresql="",

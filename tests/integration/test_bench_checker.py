@@ -10,16 +10,16 @@ import pytest
 from sqlalchemy import Engine, text
 
 from bench.ledger import checker, messages
-from bench.ledger.messages import Entry
+from bench.ledger.messages import LedgerEntry
 from gateway.mqtt.decoding import payloads, topics
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import RejectedMessage
 from services.contracts.families import DEVICE
 from services.ingestion import admission
-from services.ingestion.source_registry import Registry
+from services.ingestion.source_registry import SourceRegistry
 from services.platform.database import Database
-from services.telemetry.intake import Intake
-from services.telemetry.rule_cache import RuleBook
+from services.telemetry.intake import ReadingIntake
+from services.telemetry.rule_cache import RuleCache
 from services.telemetry.store import TelemetryStore
 
 NOW = datetime.now(UTC)
@@ -27,7 +27,7 @@ RUN = "b1"
 
 
 @pytest.fixture
-def stored(engine: Engine, database: Database) -> list[Entry]:
+def stored(engine: Engine, database: Database) -> list[LedgerEntry]:
     """Store the device readings and refused fixes of a ledger, and return its entries."""
     made = messages.make(count=3000, sources=5, seed=1, run=RUN, now=NOW)
     entries = [entry for entry in made if entry.family == "device" or entry.refused]
@@ -42,14 +42,14 @@ def stored(engine: Engine, database: Database) -> list[Entry]:
                     topic,
                     entry.payload,
                     received_at=NOW,
-                    limits=payloads.Limits(),
+                    limits=payloads.PayloadLimits(),
                     fresh_key=lambda: b"",
                 )
             )
         except InvalidMessage as error:
             refused.append(RejectedMessage(key, entry.topic, entry.payload, error.reason, error.detail, NOW))
-    registry = Registry(database, registration="open", default_tenant_id=1)
-    intake = Intake(TelemetryStore(database), registry, DEVICE, RuleBook((), registry, lambda _: ()))
+    registry = SourceRegistry(database, registration="open", default_tenant_id=1)
+    intake = ReadingIntake(TelemetryStore(database), registry, DEVICE, RuleCache((), registry, lambda _: ()))
     intake.store(readings, now=NOW)
     with engine.begin() as connection:
         admission.keep_rejected(connection, refused)
@@ -58,13 +58,13 @@ def stored(engine: Engine, database: Database) -> list[Entry]:
     return entries
 
 
-def test_what_is_all_there_balances(engine: Engine, stored: list[Entry]) -> None:
+def test_what_is_all_there_balances(engine: Engine, stored: list[LedgerEntry]) -> None:
     balance = checker.wait(stored, engine, run=RUN)
     assert balance.holds, balance
     assert balance.stored + balance.refused == len(stored)
 
 
-def test_a_row_that_is_gone_is_missing(engine: Engine, stored: list[Entry]) -> None:
+def test_a_row_that_is_gone_is_missing(engine: Engine, stored: list[LedgerEntry]) -> None:
     lost = next(entry.msg_id for entry in stored if not entry.refused)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM mqtt_device_telemetry WHERE msg_id = :lost"), {"lost": lost})
@@ -73,7 +73,7 @@ def test_a_row_that_is_gone_is_missing(engine: Engine, stored: list[Entry]) -> N
     assert not balance.holds
 
 
-def test_a_row_that_is_there_twice_is_doubled(engine: Engine, stored: list[Entry]) -> None:
+def test_a_row_that_is_there_twice_is_doubled(engine: Engine, stored: list[LedgerEntry]) -> None:
     double = next(entry.msg_id for entry in stored if not entry.refused)
     with engine.begin() as connection:
         connection.execute(
@@ -90,7 +90,9 @@ def test_a_row_that_is_there_twice_is_doubled(engine: Engine, stored: list[Entry
     assert not balance.holds
 
 
-def test_what_is_only_in_a_dead_letter_is_dead_and_not_lost(engine: Engine, stored: list[Entry]) -> None:
+def test_what_is_only_in_a_dead_letter_is_dead_and_not_lost(
+    engine: Engine, stored: list[LedgerEntry]
+) -> None:
     dead = next(entry.msg_id for entry in stored if not entry.refused)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM mqtt_device_telemetry WHERE msg_id = :dead"), {"dead": dead})
@@ -100,7 +102,7 @@ def test_what_is_only_in_a_dead_letter_is_dead_and_not_lost(engine: Engine, stor
 
 
 def test_a_message_that_is_stored_again_after_later_ones_is_out_of_order(
-    engine: Engine, stored: list[Entry]
+    engine: Engine, stored: list[LedgerEntry]
 ) -> None:
     assert checker.overtaken(stored, engine, run=RUN) == []
     first = next(entry for entry in stored if not entry.refused)

@@ -19,13 +19,13 @@ from gateway.mqtt import access_control
 from gateway.mqtt.client import Connection
 from ops.local import ports, servers
 from ops.servers import mosquitto
-from ops.servers.certificates import Authority
-from ops.servers.mosquitto import Broker
+from ops.servers.certificates import CertificateAuthority
+from ops.servers.mosquitto import BrokerAdmin
 from ops.watchdog.broker import CLIENTS, listen
 from services.contracts.errors import Misconfigured, Unavailable
 from services.platform import config
-from services.platform.config import Mqtt
-from tests.support.mqtt_device import Client, Refused
+from services.platform.config import MqttSettings
+from tests.support.mqtt_device import ConnectionRefused, MqttClient
 
 SOURCES = {
     **{f"guard-{n}": "guard" for n in range(1, 7)},
@@ -84,21 +84,25 @@ class RealBroker:
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
         given = config.load(environ={}).mqtt
-        self.mqtt: Mqtt = msgspec.structs.replace(given, port=self.ports["mqtt"], admin_password="admin-pw")
-        self.admin = Broker(self.mqtt)
+        self.mqtt: MqttSettings = msgspec.structs.replace(
+            given, port=self.ports["mqtt"], admin_password="admin-pw"
+        )
+        self.admin = BrokerAdmin(self.mqtt)
 
     def add(self, source: str, family: str, *, password: str | None = "", number: str | None = None) -> None:
         given = f"pw-{source}" if password == "" else password
         self.admin.run(access_control.add(source, family=family, password=given, prefix="", number=number))
 
-    def client(self, source: str, **changes: str) -> Client:
+    def client(self, source: str, **changes: str) -> MqttClient:
         facts = {"client_id": source, "username": source, "password": f"pw-{source}", **changes}
-        return Client(self.ports["mqtt"], facts.pop("client_id"), **facts)  # type: ignore[arg-type]
+        return MqttClient(self.ports["mqtt"], facts.pop("client_id"), **facts)  # type: ignore[arg-type]
 
-    def gateway(self) -> Client:
-        return Client(self.ports["mqtt"], "vigil-gateway-x", username="vigil-gateway", password="gateway-pw")
+    def gateway(self) -> MqttClient:
+        return MqttClient(
+            self.ports["mqtt"], "vigil-gateway-x", username="vigil-gateway", password="gateway-pw"
+        )
 
-    def auditor(self) -> Client:
+    def auditor(self) -> MqttClient:
         """Return a client that receives every message."""
         allow = [
             {"acltype": kind, "topic": "#", "allow": True}
@@ -245,7 +249,7 @@ def test_only_the_gateway_hears_the_field_and_only_the_administrator_changes_rig
     assert [topic for topic, *_ in auditor.heard] == ["receipt/guard-1"]
     assert broker.client("guard-1").alive
     with pytest.raises(Misconfigured):
-        Broker(
+        BrokerAdmin(
             msgspec.structs.replace(broker.mqtt, admin_username="vigil-gateway", admin_password="gateway-pw")
         )
 
@@ -283,7 +287,7 @@ def test_who_tries_to_take_a_connection_over_does_not_get_in_and_the_honest_one_
         {"username": "GUARD-3", "password": "pw-guard-3"},
     ]
     for attempt in attempts:
-        with pytest.raises(Refused):
+        with pytest.raises(ConnectionRefused):
             broker.client("guard-3", **attempt)
         assert honest.alive
     broker.gateway().publish("receipt/guard-3", b"still here")
@@ -293,29 +297,33 @@ def test_who_tries_to_take_a_connection_over_does_not_get_in_and_the_honest_one_
 def test_without_a_credential_nobody_gets_in_by_any_door(broker: RealBroker) -> None:
     for port in broker.ports.values():
         ca_file = None if port == broker.ports["mqtt"] else broker.tls / "ca.pem"
-        with pytest.raises((Refused, OSError)):
-            Client(port, "stranger", ca_file=ca_file)
+        with pytest.raises((ConnectionRefused, OSError)):
+            MqttClient(port, "stranger", ca_file=ca_file)
 
 
 def test_a_password_works_over_tls_and_plain_clients_are_not_understood_there(broker: RealBroker) -> None:
     port = broker.ports["mqtts"]
-    client = Client(port, "guard-5", username="guard-5", password="pw-guard-5", ca_file=broker.tls / "ca.pem")
+    client = MqttClient(
+        port, "guard-5", username="guard-5", password="pw-guard-5", ca_file=broker.tls / "ca.pem"
+    )
     assert client.subscribe("receipt/guard-5")
-    with pytest.raises((Refused, OSError)):
-        Client(port, "guard-5", username="guard-5", password="pw-guard-5")
+    with pytest.raises((ConnectionRefused, OSError)):
+        MqttClient(port, "guard-5", username="guard-5", password="pw-guard-5")
 
 
 def test_a_certificate_is_a_credential_and_its_subject_is_the_source(
     broker: RealBroker, tmp_path: Path
 ) -> None:
-    authority = Authority(broker.tls)
+    authority = CertificateAuthority(broker.tls)
     broker.add("cam-1", "sensor", password=None)
     broker.add("cam-2", "sensor", password=None)
     files = {name: authority.issue_source(tmp_path, name) for name in ("cam-1", "cam-2")}
     port, ca_file = broker.ports["mqtts_certificate"], broker.tls / "ca.pem"
 
-    def connect(name: str, *, client_id: str = "", username: str = "") -> Client:
-        return Client(port, client_id or name, username=username, ca_file=ca_file, certificate=files[name])
+    def connect(name: str, *, client_id: str = "", username: str = "") -> MqttClient:
+        return MqttClient(
+            port, client_id or name, username=username, ca_file=ca_file, certificate=files[name]
+        )
 
     honest, auditor = connect("cam-1"), broker.auditor()
     # the certificate is cam-2's, whatever the client claims
@@ -336,13 +344,13 @@ def test_a_certificate_is_a_credential_and_its_subject_is_the_source(
         ("sensor/cam-1/alarm", b"honest"),
         ("sensor/cam-2/alarm", b"thief"),
     ]
-    with pytest.raises(Refused):  # without a password it gets in by its certificate only
+    with pytest.raises(ConnectionRefused):  # without a password it gets in by its certificate only
         broker.client("cam-1", password="")
 
-    other = Authority(tmp_path / "other")
+    other = CertificateAuthority(tmp_path / "other")
     other.make()
     files["cam-1"] = other.issue_source(tmp_path / "forged", "cam-1")
-    with pytest.raises((Refused, OSError)):
+    with pytest.raises((ConnectionRefused, OSError)):
         connect("cam-1")
 
 
@@ -352,13 +360,13 @@ def test_a_source_that_is_disabled_is_off_at_once_and_says_nothing_more(
 ) -> None:
     name = f"lost-{by}"
     broker.add(name, "device", password="" if by == "password" else None)
-    files = Authority(broker.tls).issue_source(tmp_path, name) if by == "certificate" else None
+    files = CertificateAuthority(broker.tls).issue_source(tmp_path, name) if by == "certificate" else None
 
-    def connect() -> Client:
+    def connect() -> MqttClient:
         if files is None:
             return broker.client(name)
         port = broker.ports["mqtts_certificate"]
-        return Client(port, name, ca_file=broker.tls / "ca.pem", certificate=files)
+        return MqttClient(port, name, ca_file=broker.tls / "ca.pem", certificate=files)
 
     client, auditor = connect(), broker.auditor()
     asked_s = time.monotonic()
@@ -371,7 +379,7 @@ def test_a_source_that_is_disabled_is_off_at_once_and_says_nothing_more(
         again.publish(f"device/{name}/telemetry", b"I am back")
         again.settle(1)
         assert not again.subscribe(f"receipt/{name}")
-    except Refused:
+    except ConnectionRefused:
         assert by == "password"
     broker.admin.run(access_control.switch(name, enabled=True))
     back = connect()
@@ -384,7 +392,7 @@ def test_a_new_password_voids_the_old_one_at_once(broker: RealBroker) -> None:
     client = broker.client("guard-6")
     broker.admin.run(access_control.rotate("guard-6", "fresh"))
     client.until(lambda: client.closed_s is not None)
-    with pytest.raises(Refused):
+    with pytest.raises(ConnectionRefused):
         broker.client("guard-6")
     assert broker.client("guard-6", password="fresh").alive
     broker.admin.run(access_control.rotate("guard-6", "pw-guard-6"))
@@ -403,7 +411,7 @@ def test_the_gateway_itself_speaks_tls_and_trusts_only_its_authority(
     )
     heard: list[tuple[str, bytes]] = []
 
-    def connection(mqtt: Mqtt) -> Connection:
+    def connection(mqtt: MqttSettings) -> Connection:
         return Connection(
             mqtt,
             lane="bulk",
@@ -423,7 +431,7 @@ def test_the_gateway_itself_speaks_tls_and_trusts_only_its_authority(
     assert heard[0] == ("guard/guard-5/gps", b"over TLS")
     serving.kill()
 
-    stranger = Authority(tmp_path)
+    stranger = CertificateAuthority(tmp_path)
     stranger.make()
     with pytest.raises(Unavailable, match="certificate"):
         connection(msgspec.structs.replace(over_tls, ca_file=str(stranger.certificate_file))).serve()
@@ -481,7 +489,7 @@ def test_the_broker_says_what_it_refuses(broker: RealBroker) -> None:
     with pytest.raises(Unavailable, match="deleteClient nobody"):
         broker.admin.run(access_control.remove("nobody"))
     with pytest.raises(Unavailable, match="user or password|not authorised"):
-        Broker(msgspec.structs.replace(broker.mqtt, admin_password="wrong"))
+        BrokerAdmin(msgspec.structs.replace(broker.mqtt, admin_password="wrong"))
 
 
 def test_reading_the_broker_s_figures_is_a_quiet_connection(broker: RealBroker) -> None:

@@ -31,7 +31,7 @@ from services.messaging import (
 )
 from services.messaging.handlers import fair_handler as fair_handling
 from services.messaging.outage_pause.pauses import Pauses
-from services.messaging.publisher import Letter, Outlet
+from services.messaging.publisher import ChannelPool, EncodedMessage
 from services.messaging.topology import event_queue_name
 from services.platform.config import Config
 from tests.support.hosted_services import hosting, wait_until
@@ -104,11 +104,13 @@ def name() -> str:
 
 
 def send(config: Config, source: str, body: bytes, **letter: Any) -> None:
-    Outlet(config.amqp, links=1).send([Letter(f"{source}.events", "said", body, {}, **letter)])
+    ChannelPool(config.amqp, links=1).send([EncodedMessage(f"{source}.events", "said", body, {}, **letter)])
 
 
-def of_queue(config: Config, queue: str) -> list[dead_letter_queue.DeadLetter]:
-    return [letter for letter in dead_letter_queue.look(config.amqp.uri) if letter.queue == queue]
+def of_queue(config: Config, queue: str) -> list[dead_letter_queue.QueuedDeadLetter]:
+    return [
+        letter for letter in dead_letter_queue.oldest_dead_letters(config.amqp.uri) if letter.queue == queue
+    ]
 
 
 def test_an_event_reaches_its_handler_and_is_handled_once(start: Any, quick: Config) -> None:
@@ -270,11 +272,14 @@ def test_events_of_a_key_are_gathered_and_other_keys_and_handlers_do_not_wait_fo
             alone.append(time.monotonic())
 
     start(Gathers)
-    outlet = Outlet(quick.amqp, links=1)
+    outlet = ChannelPool(quick.amqp, links=1)
 
     def publish(kind: str, *texts: str) -> None:
         outlet.send(
-            [Letter(f"{source}.events", kind, msgspec.msgpack.encode(Note(text)), {}) for text in texts]
+            [
+                EncodedMessage(f"{source}.events", kind, msgspec.msgpack.encode(Note(text)), {})
+                for text in texts
+            ]
         )
 
     # When hundreds of events of one key come, then one of another, and one for the other handler
@@ -360,9 +365,11 @@ def test_an_event_that_meets_a_bug_costs_none_of_those_that_it_is_gathered_with(
     start(Gathers)
 
     # When such an event comes among others
-    outlet = Outlet(quick.amqp, links=1)
+    outlet = ChannelPool(quick.amqp, links=1)
     texts = ["first", "a", "poison", "b"]
-    outlet.send([Letter(f"{source}.events", "said", msgspec.msgpack.encode(Note(t)), {}) for t in texts])
+    outlet.send(
+        [EncodedMessage(f"{source}.events", "said", msgspec.msgpack.encode(Note(t)), {}) for t in texts]
+    )
 
     # Then the others are handled once, and it is kept as a dead letter
     wait_until(lambda: sorted(heard) == ["a", "b", "first"])
@@ -397,8 +404,8 @@ def fair_listener(source: str, handle: Callable[[Note], None], *, fails: bool = 
 
 
 def say(config: Config, source: str, *texts: str) -> None:
-    Outlet(config.amqp, links=1).send(
-        [Letter(f"{source}.events", "said", msgspec.msgpack.encode(Note(text)), {}) for text in texts]
+    ChannelPool(config.amqp, links=1).send(
+        [EncodedMessage(f"{source}.events", "said", msgspec.msgpack.encode(Note(text)), {}) for text in texts]
     )
 
 

@@ -14,27 +14,27 @@ import pytest
 
 from services.contracts.errors import Misconfigured
 from services.notifications.channels import (
-    Accepted,
+    AcceptedMessage,
     CannotTell,
     Channel,
-    Outgoing,
+    OutgoingMessage,
     SendFailed,
     webhook,
 )
-from services.notifications.channels.apprise import AnywhereChannel
+from services.notifications.channels.apprise import AppriseChannel
 from services.notifications.channels.fcm import FcmChannel
 from services.notifications.channels.http_client import ProviderHttp
 from services.notifications.channels.plivo import Plivo
 from services.notifications.channels.smtp import SmtpChannel
 from services.notifications.channels.twilio import Twilio
 from services.notifications.channels.webhook import WebhookChannel
-from services.outgoing.client import Client, Resolve, resolve
+from services.outgoing.client import OutgoingClient, Resolve, resolve
 from services.outgoing.rules import CLOSED_NETWORK, DEVELOPMENT, tenant
 from tests.providers import WEBHOOK_SECRET, Provider
 from tests.providers.server import ACCOUNT, TOKEN, fcm_fault
 
 DEADLINE_S = 1.0
-OURS, THEIRS = Client(DEVELOPMENT), Client(CLOSED_NETWORK)
+OURS, THEIRS = OutgoingClient(DEVELOPMENT), OutgoingClient(CLOSED_NETWORK)
 RECIPIENTS = {
     "smtp": "asha@example.com",
     "twilio": "+919876543210",
@@ -84,7 +84,7 @@ def channel_to(provider: Provider, deadline_s: float = DEADLINE_S) -> Channel:
     return WebhookChannel(THEIRS, secret=WEBHOOK_SECRET, deadline_s=deadline_s)
 
 
-def message_to(provider: Provider, **changes: Any) -> Outgoing:
+def message_to(provider: Provider, **changes: Any) -> OutgoingMessage:
     recipient = RECIPIENTS[provider.kind]
     base = {
         "reference": uuid4().hex,
@@ -95,7 +95,7 @@ def message_to(provider: Provider, **changes: Any) -> Outgoing:
         "data": {"alert_id": "a"},
         "urgent": True,
     }
-    return Outgoing(**{**base, **changes})
+    return OutgoingMessage(**{**base, **changes})
 
 
 @pytest.mark.parametrize("kind", list(RECIPIENTS))
@@ -202,7 +202,7 @@ def test_an_answer_that_drips_cannot_hold_anybody_beyond_the_deadline(tmp_path: 
     channel = twilio_to(url, deadline_s=0.5)
     started_s = time.monotonic()
     with pytest.raises(SendFailed) as failure:
-        channel.send(Outgoing(reference="r", recipient="+1", subject="", text="x"))
+        channel.send(OutgoingMessage(reference="r", recipient="+1", subject="", text="x"))
     assert failure.value.maybe_sent
     assert time.monotonic() - started_s < 1.5
     assert tmp_path.exists()
@@ -376,7 +376,9 @@ def test_twilio_is_asked_for_what_it_took_by_text_and_time(outer: dict[str, Prov
     for _ in range(3):
         channel.send(message_to(provider))
     taken = next(kept for kept in provider.accepted() if kept["reference"] == outgoing.reference)
-    assert channel.find(outgoing, since=started) == Accepted(provider_ref=taken["id"]), "on a later page"
+    assert channel.find(outgoing, since=started) == AcceptedMessage(provider_ref=taken["id"]), (
+        "on a later page"
+    )
     assert channel.find(outgoing, since=started + timedelta(minutes=1)) is None, (
         "that was another, earlier one"
     )
@@ -470,7 +472,7 @@ def test_a_webhook_is_signed_over_time_and_body(outer: dict[str, Provider]) -> N
 
 def strict(resolver: Resolve = resolve) -> WebhookChannel:
     return WebhookChannel(
-        Client(tenant([443, 8443]), resolver=resolver), secret=WEBHOOK_SECRET, deadline_s=DEADLINE_S
+        OutgoingClient(tenant([443, 8443]), resolver=resolver), secret=WEBHOOK_SECRET, deadline_s=DEADLINE_S
     )
 
 
@@ -482,7 +484,7 @@ def strict(resolver: Resolve = resolve) -> WebhookChannel:
 )  # fmt: skip
 def test_a_webhook_goes_nowhere_but_out(url: str) -> None:
     with pytest.raises(SendFailed) as failure:
-        strict().send(Outgoing(reference="r", recipient=url, subject="", text=""))
+        strict().send(OutgoingMessage(reference="r", recipient=url, subject="", text=""))
     assert failure.value.kind in ("forbidden_address", "invalid_recipient", "unreachable")
     assert not failure.value.maybe_sent
 
@@ -491,7 +493,7 @@ def test_a_public_name_with_a_private_address_is_refused_whichever_it_is() -> No
     for addresses in (["10.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["fd00::1"]):
         with pytest.raises(SendFailed, match="not public") as failure:
             strict(lambda _host, _port, found=addresses: found).send(  # type: ignore[misc]
-                Outgoing(reference="r", recipient="https://hook.example.com/", subject="", text="")
+                OutgoingMessage(reference="r", recipient="https://hook.example.com/", subject="", text="")
             )
         assert failure.value.kind == "forbidden_address"
 
@@ -505,7 +507,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_called(outer: dict[str,
         looked_up.append(host)
         return ["127.0.0.1"]
 
-    channel = WebhookChannel(Client(CLOSED_NETWORK, resolver=once), secret=WEBHOOK_SECRET)
+    channel = WebhookChannel(OutgoingClient(CLOSED_NETWORK, resolver=once), secret=WEBHOOK_SECRET)
     channel.send(message_to(provider, recipient=f"http://hook.invalid:{provider.port}/hook"))
     assert looked_up == ["hook.invalid"]
     [taken] = provider.accepted()
@@ -532,8 +534,8 @@ def test_a_webhook_follows_no_redirect(outer: dict[str, Provider]) -> None:
 )
 def test_apprise_is_offered_for_services_and_not_for_this_machine(url: str, kind: str) -> None:
     with pytest.raises(SendFailed) as failure:
-        AnywhereChannel(Client(tenant([443])), deadline_s=DEADLINE_S).send(
-            Outgoing(reference="r", recipient=url, subject="s", text="t")
+        AppriseChannel(OutgoingClient(tenant([443])), deadline_s=DEADLINE_S).send(
+            OutgoingMessage(reference="r", recipient=url, subject="s", text="t")
         )
     assert (failure.value.kind, failure.value.permanent) == (kind, True)
 
@@ -554,21 +556,21 @@ def test_a_failure_behind_apprise_says_what_it_was(outer: dict[str, Provider], m
     """ntfy's protocol is a POST of JSON to the root of the server."""
     provider = outer["ntfy"]
     provider.behave(mood)
-    outgoing = Outgoing(
+    outgoing = OutgoingMessage(
         reference="r", recipient=f"ntfy://127.0.0.1:{provider.port}/topic", subject="s", text="t"
     )
     with pytest.raises(SendFailed) as failure:
-        AnywhereChannel(THEIRS, deadline_s=DEADLINE_S).send(outgoing)
+        AppriseChannel(THEIRS, deadline_s=DEADLINE_S).send(outgoing)
     error = failure.value
     assert (error.kind, error.permanent, error.maybe_sent) == APPRISE_MOODS[mood], str(error)
 
 
 def test_apprise_hands_a_message_to_a_real_server(outer: dict[str, Provider]) -> None:
     provider = outer["ntfy"]
-    outgoing = Outgoing(
+    outgoing = OutgoingMessage(
         reference="r", recipient=f"ntfy://127.0.0.1:{provider.port}/topic", subject="s", text="t"
     )
-    accepted = AnywhereChannel(THEIRS, deadline_s=5).send(outgoing)
+    accepted = AppriseChannel(THEIRS, deadline_s=5).send(outgoing)
     assert accepted.provider_ref == "r"
     [taken] = provider.accepted()
     assert (taken["to"], taken["subject"], taken["body"]) == ("topic", "s", "t")

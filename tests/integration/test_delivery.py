@@ -23,16 +23,16 @@ from structlog.testing import capture_logs
 from werkzeug.test import EnvironBuilder
 
 from gateway.noc.api import callbacks
-from services.alerts.lifecycle import Action
+from services.alerts.lifecycle import AlertAction
 from services.contracts.errors import Forbidden, NotFound
 from services.contracts.events import NEVER_HELD_BACK, AlertType, Severity, Target
-from services.notifications.channels import Accepted, Outgoing, SendFailed
+from services.notifications.channels import AcceptedMessage, OutgoingMessage, SendFailed
 from services.notifications.service import NotificationsService
 from services.platform import config as configuration
 from services.platform.config import Config
 from tests.providers import Provider
 from tests.providers.server import ACCOUNT, TOKEN
-from tests.support.notifications_domain import ADDRESSES, ASHA, Office
+from tests.support.notifications_domain import ADDRESSES, ASHA, NotificationsDomain
 
 ASHA_BY_MAIL = Target("Asha", {"email": ADDRESSES["email"]})
 
@@ -43,12 +43,16 @@ def said(message: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def office(open_office: Callable[..., AbstractContextManager[Office]]) -> Iterator[Office]:
+def office(
+    open_office: Callable[..., AbstractContextManager[NotificationsDomain]],
+) -> Iterator[NotificationsDomain]:
     with open_office() as made:
         yield made
 
 
-def test_everybody_is_told_once_by_each_channel(office: Office, outer: dict[str, Provider]) -> None:
+def test_everybody_is_told_once_by_each_channel(
+    office: NotificationsDomain, outer: dict[str, Provider]
+) -> None:
     hook = Target("Desk", {"url": f"{outer['webhook'].url}/hook"})
     request = office.request("sms", "email", "push", "url", targets=(ASHA, hook), lat=12.97161, lon=77.59456)
     rows = office.until_states("accepted", "accepted", "accepted", "accepted")
@@ -77,7 +81,7 @@ def test_everybody_is_told_once_by_each_channel(office: Office, outer: dict[str,
 
 @pytest.mark.parametrize(("mood", "outcome"), [("429", "rate_limited"), ("500", "server_error")])
 def test_a_provider_that_refuses_for_now_is_asked_again(
-    office: Office, outer: dict[str, Provider], mood: str, outcome: str
+    office: NotificationsDomain, outer: dict[str, Provider], mood: str, outcome: str
 ) -> None:
     outer["twilio"].behave(mood, times=1)
     office.request("sms")
@@ -87,7 +91,7 @@ def test_a_provider_that_refuses_for_now_is_asked_again(
 
 
 def test_after_two_failures_the_next_channel_is_tried_as_well_and_the_first_goes_on(
-    office: Office, outer: dict[str, Provider]
+    office: NotificationsDomain, outer: dict[str, Provider]
 ) -> None:
     outer["twilio"].behave("500", times=3)
     office.request("sms")
@@ -98,7 +102,7 @@ def test_after_two_failures_the_next_channel_is_tried_as_well_and_the_first_goes
 
 
 def test_a_number_that_cannot_be_is_told_otherwise_at_once(
-    office: Office, outer: dict[str, Provider]
+    office: NotificationsDomain, outer: dict[str, Provider]
 ) -> None:
     outer["twilio"].behave("refuse")
     office.request("sms")
@@ -109,7 +113,7 @@ def test_a_number_that_cannot_be_is_told_otherwise_at_once(
 
 
 def test_a_phone_that_lost_the_app_is_told_otherwise_at_once(
-    office: Office, outer: dict[str, Provider]
+    office: NotificationsDomain, outer: dict[str, Provider]
 ) -> None:
     """FCM answers 404 UNREGISTERED for its token."""
     outer["fcm"].behave("refuse")
@@ -123,7 +127,9 @@ def test_a_phone_that_lost_the_app_is_told_otherwise_at_once(
 
 @pytest.mark.parametrize("kind", sorted(NEVER_HELD_BACK))
 def test_no_rate_limit_and_no_digest_holds_back_what_is_never_held_back(
-    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider], kind: AlertType
+    open_office: Callable[..., AbstractContextManager[NotificationsDomain]],
+    outer: dict[str, Provider],
+    kind: AlertType,
 ) -> None:
     with open_office(rate_limit=configuration.RateLimit(count=1, window_s=600)) as office:
         for number in range(3):
@@ -139,7 +145,7 @@ def test_no_rate_limit_and_no_digest_holds_back_what_is_never_held_back(
 
 
 def test_a_finished_row_keeps_no_link_no_code_and_no_sealed_text(
-    office: Office, outer: dict[str, Provider]
+    office: NotificationsDomain, outer: dict[str, Provider]
 ) -> None:
     office.request("sms", "email")
     office.until_states("accepted", "accepted")
@@ -159,12 +165,12 @@ def test_a_finished_row_keeps_no_link_no_code_and_no_sealed_text(
 
 
 def test_what_a_provider_says_of_a_message_is_kept_without_the_message(
-    office: Office, outer: dict[str, Provider], monkeypatch: pytest.MonkeyPatch
+    office: NotificationsDomain, outer: dict[str, Provider], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The provider repeats the message in the words of its refusal."""
-    heard: list[Outgoing] = []
+    heard: list[OutgoingMessage] = []
 
-    def repeat(outgoing: Outgoing, *_: Any) -> Accepted:
+    def repeat(outgoing: OutgoingMessage, *_: Any) -> AcceptedMessage:
         heard.append(outgoing)
         raise SendFailed(f"refused: {outgoing.text} {outgoing.data}", kind="refused", permanent=True)
 
@@ -185,7 +191,7 @@ def test_what_a_provider_says_of_a_message_is_kept_without_the_message(
 
 
 def test_with_nobody_to_send_an_sms_by_the_person_is_told_otherwise(
-    open_office: Callable[..., AbstractContextManager[Office]],
+    open_office: Callable[..., AbstractContextManager[NotificationsDomain]],
 ) -> None:
     with open_office(providers={}) as office:
         office.request("sms")
@@ -206,7 +212,9 @@ def both_sms_providers(config: Config, outer: dict[str, Provider]) -> dict[str, 
 
 
 def test_the_second_sms_provider_is_used_when_the_first_one_fails(
-    open_office: Callable[..., AbstractContextManager[Office]], config: Config, outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[NotificationsDomain]],
+    config: Config,
+    outer: dict[str, Provider],
 ) -> None:
     outer["twilio"].behave("500")
     with open_office(providers=both_sms_providers(config, outer)) as office:
@@ -219,7 +227,7 @@ def test_the_second_sms_provider_is_used_when_the_first_one_fails(
 
 @pytest.mark.parametrize(("status", "state"), [("delivered", "delivered"), ("undelivered", "failed")])
 def test_a_report_counts_when_its_provider_signed_it(
-    open_office: Callable[..., AbstractContextManager[Office]],
+    open_office: Callable[..., AbstractContextManager[NotificationsDomain]],
     config: Config,
     outer: dict[str, Provider],
     status: str,
@@ -263,7 +271,7 @@ def test_a_report_counts_when_its_provider_signed_it(
 
 @pytest.mark.parametrize("mood", ["drop", "malformed"])
 def test_an_answer_that_was_lost_is_asked_for_and_nothing_goes_out_twice(
-    office: Office, outer: dict[str, Provider], mood: str
+    office: NotificationsDomain, outer: dict[str, Provider], mood: str
 ) -> None:
     outer["twilio"].behave(mood, times=1)
     office.request("sms")
@@ -275,7 +283,7 @@ def test_an_answer_that_was_lost_is_asked_for_and_nothing_goes_out_twice(
 
 @pytest.mark.parametrize("kind", ["smtp", "fcm"])
 def test_where_nobody_can_be_asked_a_life_is_worth_a_second_message_that_says_so(
-    office: Office, outer: dict[str, Provider], kind: str
+    office: NotificationsDomain, outer: dict[str, Provider], kind: str
 ) -> None:
     outer[kind].behave("drop", times=1)
     office.request({"smtp": "email", "fcm": "push"}[kind])
@@ -287,7 +295,7 @@ def test_where_nobody_can_be_asked_a_life_is_worth_a_second_message_that_says_so
 
 
 def test_what_is_no_matter_of_life_is_left_unknown_once_somebody_was_told(
-    office: Office, outer: dict[str, Provider]
+    office: NotificationsDomain, outer: dict[str, Provider]
 ) -> None:
     outer["smtp"].behave("drop", times=1)
     battery = {"alert_type": AlertType.LOW_BATTERY, "severity": Severity.MEDIUM, "dedup_key": "b"}
@@ -302,7 +310,9 @@ def test_what_is_no_matter_of_life_is_left_unknown_once_somebody_was_told(
     assert len(outer["smtp"].accepted()) == 1
 
 
-def test_when_nobody_was_told_yet_even_that_is_sent_again(office: Office, outer: dict[str, Provider]) -> None:
+def test_when_nobody_was_told_yet_even_that_is_sent_again(
+    office: NotificationsDomain, outer: dict[str, Provider]
+) -> None:
     outer["smtp"].behave("drop", times=1)
     office.request(
         "email",
@@ -315,7 +325,7 @@ def test_when_nobody_was_told_yet_even_that_is_sent_again(office: Office, outer:
 
 
 def test_a_hanging_provider_holds_up_nobody_else_and_is_left_alone(
-    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[NotificationsDomain]], outer: dict[str, Provider]
 ) -> None:
     outer["twilio"].behave("hang")
     with open_office(circuit_failures=3, circuit_reset_s=60) as office:
@@ -335,7 +345,9 @@ def test_a_hanging_provider_holds_up_nobody_else_and_is_left_alone(
         assert {row["state"] for row in waiting} == {"pending"}
 
 
-def test_a_provider_that_comes_back_is_tried_and_used(office: Office, outer: dict[str, Provider]) -> None:
+def test_a_provider_that_comes_back_is_tried_and_used(
+    office: NotificationsDomain, outer: dict[str, Provider]
+) -> None:
     outer["twilio"].behave("500", times=5)
     office.request("sms", targets=(Target("Ravi", {"sms": "+919876500000"}),))
     office.until_states("accepted")
@@ -343,7 +355,7 @@ def test_a_provider_that_comes_back_is_tried_and_used(office: Office, outer: dic
 
 
 def test_a_life_safety_message_is_tried_until_it_is_out_and_another_is_given_up(
-    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[NotificationsDomain]], outer: dict[str, Provider]
 ) -> None:
     outer["twilio"].behave("500", times=9)
     phone = (Target("Ravi", {"sms": "+919876500000"}),)
@@ -359,7 +371,7 @@ def test_a_life_safety_message_is_tried_until_it_is_out_and_another_is_given_up(
 
 
 def test_a_flood_to_one_person_is_held_back_but_never_a_matter_of_life(
-    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[NotificationsDomain]], outer: dict[str, Provider]
 ) -> None:
     limit = configuration.RateLimit(count=3, window_s=600)
     with open_office(rate_limit=limit) as office:
@@ -380,7 +392,7 @@ def test_a_flood_to_one_person_is_held_back_but_never_a_matter_of_life(
         office.until(lambda: len(outer["smtp"].accepted()) == 8)
 
 
-def test_low_alerts_come_in_one_mail_a_day(office: Office, outer: dict[str, Provider]) -> None:
+def test_low_alerts_come_in_one_mail_a_day(office: NotificationsDomain, outer: dict[str, Provider]) -> None:
     low = {"alert_type": AlertType.LOW_BATTERY, "severity": Severity.LOW}
     for number in range(3):
         office.request("digest", dedup_key=f"b{number}", message=f"battery {number}", **low)
@@ -396,7 +408,7 @@ def test_low_alerts_come_in_one_mail_a_day(office: Office, outer: dict[str, Prov
 
 
 def test_once_somebody_has_the_alert_nobody_else_is_told(
-    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[NotificationsDomain]], outer: dict[str, Provider]
 ) -> None:
     outer["twilio"].behave("500")
     with open_office(first_retry_s=30, longest_retry_s=60) as office:
@@ -407,14 +419,14 @@ def test_once_somebody_has_the_alert_nobody_else_is_told(
         )
         assert withdrawn == 1
         office.until(lambda: [event.state for event in office.told] == ["withdrawn"])
-        office.desk.act(request.alert.id, Action.ACKNOWLEDGE)
+        office.desk.act(request.alert.id, AlertAction.ACKNOWLEDGE)
         assert office.take(msgspec.structs.replace(request, step=1)) == 0, (
             "a request that comes late tells nobody"
         )
 
 
 def test_an_attempt_whose_process_died_is_asked_for_or_made_again(
-    office: Office, outer: dict[str, Provider], engine: Engine
+    office: NotificationsDomain, outer: dict[str, Provider], engine: Engine
 ) -> None:
     """The process dies before, within and after the call.
 
@@ -449,7 +461,7 @@ def test_an_attempt_whose_process_died_is_asked_for_or_made_again(
 
 
 def test_a_row_of_somebody_who_lives_is_left_to_him(
-    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[NotificationsDomain]], outer: dict[str, Provider]
 ) -> None:
     outer["twilio"].behave("hang")
     with open_office(call_deadline_s=3.0) as first, open_office() as second:
@@ -460,7 +472,7 @@ def test_a_row_of_somebody_who_lives_is_left_to_him(
 
 
 def test_a_drill_and_a_hostile_text_are_what_they_are_everywhere(
-    office: Office, outer: dict[str, Provider]
+    office: NotificationsDomain, outer: dict[str, Provider]
 ) -> None:
     hook = Target("Desk", {"url": f"{outer['webhook'].url}/hook"})
     office.request(
@@ -479,7 +491,7 @@ def test_a_drill_and_a_hostile_text_are_what_they_are_everywhere(
 
 
 def test_two_processes_send_each_message_once(
-    open_office: Callable[..., AbstractContextManager[Office]], outer: dict[str, Provider]
+    open_office: Callable[..., AbstractContextManager[NotificationsDomain]], outer: dict[str, Provider]
 ) -> None:
     with open_office() as first, open_office() as second:
         for number in range(40):

@@ -18,16 +18,16 @@ from sqlalchemy import Engine, text
 
 from services.alerts.evidence import pack as evidence
 from services.alerts.evidence import store as evidence_store
-from services.alerts.evidence.pack import State
+from services.alerts.evidence.pack import CheckState
 from services.alerts.evidence.signing_key import signing_key
-from services.alerts.lifecycle import Action
+from services.alerts.lifecycle import AlertAction
 from services.alerts.occurrences import Occurrence
-from services.alerts.store import AlertStore, Deed
+from services.alerts.store import AlertStore, PersonAction
 from services.contracts.errors import Misconfigured, NotFound
 from services.contracts.events import AlertType, Severity
 from services.platform.database import Database
 from tests.integration.test_timeline_chain import add, new_alert
-from tests.support.alerts_domain import Desk
+from tests.support.alerts_domain import AlertsDomain
 from tests.support.commands import run_vigil
 
 NOW = datetime.now(UTC)
@@ -81,7 +81,7 @@ def raise_alert(store: AlertStore, **changes: object) -> str:
 
 
 @pytest.fixture
-def alert_id(engine: Engine, desk: Desk) -> str:
+def alert_id(engine: Engine, desk: AlertsDomain) -> str:
     """Return the id of a panic with everything around it, among other alerts and another tenant's."""
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Others')"))
@@ -105,9 +105,9 @@ def alert_id(engine: Engine, desk: Desk) -> str:
     alert = raise_alert(store)
     raise_alert(store, raw=None, unreadable=b"\xff<script>", flags=("unreadable",))
     other = raise_alert(store, dedup_key="between", message="of another alert")
-    taken = Deed(Action.ACKNOWLEDGE, "bob", note="a private note")
+    taken = PersonAction(AlertAction.ACKNOWLEDGE, "bob", note="a private note")
     store.act(taken, tenant_id=1, alert_id=other, now=NOW)
-    done = Deed(Action.RESOLVE, "Ann", note='all "well"\n</td><script>x</script>')
+    done = PersonAction(AlertAction.RESOLVE, "Ann", note='all "well"\n</td><script>x</script>')
     store.act(done, tenant_id=1, alert_id=alert, now=datetime.now(UTC))
     raise_alert(store, dedup_key="after")
     with engine.begin() as connection:
@@ -129,13 +129,13 @@ def exported(database: Database, alert_id: str, **changes: Any) -> dict[str, Any
     return evidence_store.export(database, **{**given, **changes})
 
 
-def states(pack: dict[str, Any]) -> dict[str, State]:
+def states(pack: dict[str, Any]) -> dict[str, CheckState]:
     return {check.name: check.state for check in evidence.check(pack, expected=PRINT)}
 
 
 def test_a_pack_holds_what_is_on_record_and_proves_itself(database: Database, alert_id: str) -> None:
     pack = exported(database, alert_id)
-    assert set(states(pack).values()) == {State.OK}
+    assert set(states(pack).values()) == {CheckState.OK}
     assert [line["action"] for line in pack["timeline"]] == ["raised", "repeated", "resolved"]
     assert [line["seq"] for line in pack["timeline"]] == [2, 3, 6]
     assert [(link["seq"], link["erased"]) for link in pack["chain"]["links"]] == [
@@ -166,7 +166,7 @@ def test_another_tenant_s_alert_and_none_are_not_found(database: Database, alert
 
 
 def test_the_track_is_of_who_carried_the_source_and_thinned_evenly(
-    database: Database, engine: Engine, desk: Desk, alert_id: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, engine: Engine, desk: AlertsDomain, alert_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert alert_id
     button = raise_alert(desk.store, source_id="button-1", carried_by="guard-1", dedup_key="b", site_id=None)
@@ -189,7 +189,7 @@ def test_the_track_is_of_who_carried_the_source_and_thinned_evenly(
 
 
 def test_a_long_chain_is_cut_past_the_last_row_of_the_alert_and_says_so(
-    database: Database, desk: Desk, alert_id: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, desk: AlertsDomain, alert_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evidence_store, "MAX_LINKS", 1)
     store = desk.store
@@ -198,7 +198,7 @@ def test_a_long_chain_is_cut_past_the_last_row_of_the_alert_and_says_so(
     pack = exported(database, alert_id)
     assert pack["chain"]["cut_short"]
     assert pack["chain"]["last_seq"] > 6
-    assert states(pack)["chain"] is State.OK
+    assert states(pack)["chain"] is CheckState.OK
 
 
 def test_a_record_that_was_edited_behind_the_triggers_fails_in_the_pack(
@@ -208,7 +208,9 @@ def test_a_record_that_was_edited_behind_the_triggers_fails_in_the_pack(
         connection.execute(text("ALTER TABLE alert_timeline DISABLE TRIGGER USER"))
         connection.execute(text("UPDATE alert_timeline SET by = 'Bob' WHERE seq = 6"))
         connection.execute(text("ALTER TABLE alert_timeline ENABLE TRIGGER USER"))
-    found = {name for name, state in states(exported(database, alert_id)).items() if state is State.FAILED}
+    found = {
+        name for name, state in states(exported(database, alert_id)).items() if state is CheckState.FAILED
+    }
     assert found == {"chain"}
 
 

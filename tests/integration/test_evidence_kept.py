@@ -15,32 +15,32 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from services.alerts.evidence import store
-from services.alerts.lifecycle import Action
+from services.alerts.lifecycle import AlertAction
 from services.contracts.errors import NotFound, Refused
 from services.platform.config import Config
 from services.platform.database import Database
-from services.retention.keeper import Keeper
-from tests.support.alerts_domain import Desk
+from services.retention.keeper import RetentionKeeper
+from tests.support.alerts_domain import AlertsDomain
 from tests.support.commands import run_vigil
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=400)
 
 
 @pytest.fixture
-def keeper(config: Config) -> Iterator[Keeper]:
+def keeper(config: Config) -> Iterator[RetentionKeeper]:
     made = Database(config, name="retention", pool_size=2)
-    yield Keeper(made, config)
+    yield RetentionKeeper(made, config)
     made.close()
 
 
 @pytest.fixture
-def alert_id(desk: Desk, engine: Engine, keeper: Keeper) -> str:
+def alert_id(desk: AlertsDomain, engine: Engine, keeper: RetentionKeeper) -> str:
     """Return the id of a panic of 400 days ago that was closed an hour later.
 
     There is a fix a minute around it, and also long after.
     """
     alert = desk.raise_alert().alert
-    desk.act(alert.id, Action.RESOLVE, at=1)
+    desk.act(alert.id, AlertAction.RESOLVE, at=1)
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -93,7 +93,7 @@ def set_policy(engine: Engine, of_class: str, days: int) -> None:
 
 @pytest.mark.parametrize("by_rows", [True, False])
 def test_the_track_around_an_alert_is_in_its_evidence_after_the_positions_are_gone(
-    alert_id: str, engine: Engine, database: Database, keeper: Keeper, by_rows: bool
+    alert_id: str, engine: Engine, database: Database, keeper: RetentionKeeper, by_rows: bool
 ) -> None:
     before = track(database, alert_id)
     assert len(before) == 15 + 60 + 15 + 1
@@ -118,7 +118,7 @@ def test_an_alert_on_hold_stays_until_it_is_let_go_and_then_goes_with_its_track(
     alert_id: str,
     engine: Engine,
     database: Database,
-    keeper: Keeper,
+    keeper: RetentionKeeper,
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
@@ -137,7 +137,7 @@ def test_an_alert_on_hold_stays_until_it_is_let_go_and_then_goes_with_its_track(
 
 
 def test_an_open_alert_and_its_track_stay_whatever_their_age(
-    alert_id: str, engine: Engine, keeper: Keeper
+    alert_id: str, engine: Engine, keeper: RetentionKeeper
 ) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE mqtt_device_alert SET status = 'NEW', closed_at = NULL"))

@@ -12,33 +12,33 @@ import pytest
 import yaml
 from sqlalchemy import Engine, text
 
-from services.alerts.lifecycle import Action
+from services.alerts.lifecycle import AlertAction
 from services.contracts.errors import Conflict, NotFound, Refused, Unavailable
 from services.contracts.events import AlertStatus, AlertType, Severity
 from services.platform.config import Config
 from services.platform.database import Database
-from tests.support.alerts_domain import T0, Desk, after
+from tests.support.alerts_domain import T0, AlertsDomain, after
 from tests.support.commands import run_vigil
 
 
-def test_an_alert_is_told_step_by_step_until_somebody_takes_it(desk: Desk) -> None:
+def test_an_alert_is_told_step_by_step_until_somebody_takes_it(desk: AlertsDomain) -> None:
     alert = desk.raise_alert().alert
     for seconds in (0, 0, 1, 119, 120, 121, 239, 240, 360):
         desk.follow(seconds)
     assert desk.wire.steps() == [(1, 0), (1, 1), (1, 2), (1, 3)]
     [target] = desk.wire.requests[0].targets
     assert (target.name, target.addresses) == ("Asha", {"sms": "+919876543210", "email": "a@x.org"})
-    desk.act(alert.id, Action.ACKNOWLEDGE, at=361)
+    desk.act(alert.id, AlertAction.ACKNOWLEDGE, at=361)
     desk.follow(900)
     assert len(desk.wire.requests) == 4
     assert desk.actions(alert.id) == ["raised", *["escalated"] * 4, "acknowledged"]
 
 
-def test_an_acknowledgement_without_progress_expires_and_a_new_round_begins(desk: Desk) -> None:
+def test_an_acknowledgement_without_progress_expires_and_a_new_round_begins(desk: AlertsDomain) -> None:
     alert = desk.raise_alert().alert
     desk.follow(0)
-    desk.act(alert.id, Action.ACKNOWLEDGE, at=10)
-    desk.act(alert.id, Action.NOTE, at=500, note="on the phone with him")
+    desk.act(alert.id, AlertAction.ACKNOWLEDGE, at=10)
+    desk.act(alert.id, AlertAction.NOTE, at=500, note="on the phone with him")
     desk.follow(1399)
     assert desk.store.get(tenant_id=1, alert_id=alert.id).status is AlertStatus.ACKNOWLEDGED
     desk.follow(1400)
@@ -47,13 +47,13 @@ def test_an_acknowledgement_without_progress_expires_and_a_new_round_begins(desk
     assert again.accepted_at == after(10), "the response clock keeps when a human first took it"
     desk.follow(1400)
     assert desk.wire.steps() == [(1, 0), (2, 0)]
-    assert desk.act(alert.id, Action.ACKNOWLEDGE, at=1500, by="bob").alert.acknowledged_by == "bob"
-    desk.act(alert.id, Action.START, at=1501, by="bob")
+    assert desk.act(alert.id, AlertAction.ACKNOWLEDGE, at=1500, by="bob").alert.acknowledged_by == "bob"
+    desk.act(alert.id, AlertAction.START, at=1501, by="bob")
     desk.follow(90_000)
     assert len(desk.wire.requests) == 2, "who is on the way is not raised again"
 
 
-def test_a_step_that_died_before_its_commit_is_told_again_as_the_same_step(desk: Desk) -> None:
+def test_a_step_that_died_before_its_commit_is_told_again_as_the_same_step(desk: AlertsDomain) -> None:
     alert = desk.raise_alert().alert
     desk.wire.dies_after = True
     with pytest.raises(SystemExit):
@@ -65,7 +65,7 @@ def test_a_step_that_died_before_its_commit_is_told_again_as_the_same_step(desk:
     assert desk.actions(alert.id) == ["raised", "escalated"]
 
 
-def test_while_rabbitmq_is_away_nothing_is_skipped(desk: Desk) -> None:
+def test_while_rabbitmq_is_away_nothing_is_skipped(desk: AlertsDomain) -> None:
     desk.raise_alert()
     desk.wire.away = True
     for seconds in (0, 60):
@@ -77,13 +77,13 @@ def test_while_rabbitmq_is_away_nothing_is_skipped(desk: Desk) -> None:
     assert desk.wire.steps() == [(1, 0), (1, 1)]
 
 
-def test_two_workers_follow_each_step_once(desk: Desk, database: Database, config: Config) -> None:
+def test_two_workers_follow_each_step_once(desk: AlertsDomain, database: Database, config: Config) -> None:
     ids = [desk.raise_alert(dedup_key=f"k{number}").alert.id for number in range(20)]
-    other = Desk(database, config)
+    other = AlertsDomain(database, config)
     other.wire = desk.wire
     start = threading.Barrier(2)
 
-    def work(worker: Desk) -> None:
+    def work(worker: AlertsDomain) -> None:
         start.wait()
         for _ in range(3):
             worker.follow(0)
@@ -96,7 +96,7 @@ def test_two_workers_follow_each_step_once(desk: Desk, database: Database, confi
     assert sorted(request.alert.id for request in desk.wire.requests) == sorted(ids)
 
 
-def test_with_nobody_to_tell_the_record_says_so(desk: Desk, engine: Engine) -> None:
+def test_with_nobody_to_tell_the_record_says_so(desk: AlertsDomain, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM contact"))
     alert = desk.raise_alert().alert
@@ -106,7 +106,7 @@ def test_with_nobody_to_tell_the_record_says_so(desk: Desk, engine: Engine) -> N
     assert desk.wire.requests == []
 
 
-def test_a_plan_that_cannot_be_read_keeps_nobody_from_being_told(desk: Desk, engine: Engine) -> None:
+def test_a_plan_that_cannot_be_read_keeps_nobody_from_being_told(desk: AlertsDomain, engine: Engine) -> None:
     """The cause of the unreadable plan does not matter.
 
     People are notified by another plan, and the list shows the fault.
@@ -126,7 +126,7 @@ def test_a_plan_that_cannot_be_read_keeps_nobody_from_being_told(desk: Desk, eng
     assert "members" in row["problem"]
 
 
-def test_an_alert_that_grows_graver_is_told_anew_and_a_calmer_repeat_is_not(desk: Desk) -> None:
+def test_an_alert_that_grows_graver_is_told_anew_and_a_calmer_repeat_is_not(desk: AlertsDomain) -> None:
     desk.raise_alert(severity=Severity.MEDIUM)
     desk.follow(0)
     desk.raise_alert(at=after(5), severity=Severity.LOW)
@@ -138,7 +138,7 @@ def test_an_alert_that_grows_graver_is_told_anew_and_a_calmer_repeat_is_not(desk
     assert desk.wire.requests[-1].alert.severity is Severity.CRITICAL
 
 
-def test_what_is_cleared_by_itself_is_told_no_further(desk: Desk) -> None:
+def test_what_is_cleared_by_itself_is_told_no_further(desk: AlertsDomain) -> None:
     desk.raise_alert(severity=Severity.MEDIUM, dedup_key="k", alert_type=AlertType.LOW_BATTERY)
     desk.follow(0)
     desk.store.clear(tenant_id=1, dedup_key="k", at=after(1), note="charged", now=after(1))
@@ -146,10 +146,10 @@ def test_what_is_cleared_by_itself_is_told_no_further(desk: Desk) -> None:
     assert desk.wire.steps() == [(1, 0)]
 
 
-def test_on_the_shelf_nobody_is_told_and_at_its_end_everybody_again(desk: Desk) -> None:
+def test_on_the_shelf_nobody_is_told_and_at_its_end_everybody_again(desk: AlertsDomain) -> None:
     alert = desk.raise_alert(alert_type=AlertType.FIRE, dedup_key="f").alert
     desk.follow(0)
-    shelved = desk.act(alert.id, Action.SHELVE, at=1, note="being repaired", until=after(3600))
+    shelved = desk.act(alert.id, AlertAction.SHELVE, at=1, note="being repaired", until=after(3600))
     assert shelved.alert.shelved_until == after(3600)
     desk.follow(3599)
     assert desk.wire.steps() == [(1, 0)]
@@ -160,7 +160,9 @@ def test_on_the_shelf_nobody_is_told_and_at_its_end_everybody_again(desk: Desk) 
     assert desk.store.get(tenant_id=1, alert_id=alert.id).shelved_until is None
 
 
-def test_a_storm_is_one_group_whose_members_are_kept_and_told_of_later(desk: Desk, config: Config) -> None:
+def test_a_storm_is_one_group_whose_members_are_kept_and_told_of_later(
+    desk: AlertsDomain, config: Config
+) -> None:
     limit = config.alerts.storm.alerts
     raised = [
         desk.raise_alert(
@@ -190,7 +192,7 @@ def test_a_storm_is_one_group_whose_members_are_kept_and_told_of_later(desk: Des
     assert "grouped" in desk.actions(raised[-1].id)
     [group_id] = groups
     assert group_id is not None
-    desk.act(raised[-1].id, Action.ACKNOWLEDGE, at=25)
+    desk.act(raised[-1].id, AlertAction.ACKNOWLEDGE, at=25)
     assert raised[-1].id not in desk.store.new_members(tenant_id=1, group_id=group_id)
     desk.wire.requests.clear()
     desk.follow(limit + 5 + config.alerts.storm.quiet_s)
@@ -199,7 +201,7 @@ def test_a_storm_is_one_group_whose_members_are_kept_and_told_of_later(desk: Des
         desk.store.new_members(tenant_id=2, group_id=group_id)
 
 
-def test_alerts_of_one_site_at_once_end_in_one_group(desk: Desk, config: Config) -> None:
+def test_alerts_of_one_site_at_once_end_in_one_group(desk: AlertsDomain, config: Config) -> None:
     def burst(first: int) -> None:
         for number in range(first, first + 15):
             desk.raise_alert(
@@ -216,7 +218,7 @@ def test_alerts_of_one_site_at_once_end_in_one_group(desk: Desk, config: Config)
     assert config.alerts.storm.alerts < 30
 
 
-def test_a_policy_of_a_site_goes_before_its_tenants_and_the_preview_shows_it(desk: Desk) -> None:
+def test_a_policy_of_a_site_goes_before_its_tenants_and_the_preview_shows_it(desk: AlertsDomain) -> None:
     tenant = {"PANIC": {"steps": [{"after_s": 0, "channels": ["email"], "who": ["contacts"]}]}}
     site = {
         "PANIC": {"steps": [{"after_s": 5, "channels": ["sms"], "who": ["contact:Asha"]}], "repeat_s": 30}
@@ -279,14 +281,14 @@ def test_policies_and_rotas_by_command(environment: dict[str, str], engine: Engi
     assert "no operator was logged in" in run_vigil(environment, "report")
 
 
-def test_the_numbers_count_what_happened_and_drills_apart(desk: Desk) -> None:
+def test_the_numbers_count_what_happened_and_drills_apart(desk: AlertsDomain) -> None:
     quick = desk.raise_alert(dedup_key="a").alert
     slow = desk.raise_alert(dedup_key="b").alert
     desk.raise_alert(dedup_key="c")
     desk.raise_alert(dedup_key="d:drill", drill=True)
-    desk.act(quick.id, Action.ACKNOWLEDGE, at=8)
-    desk.act(slow.id, Action.ACKNOWLEDGE, at=30)
-    desk.act(slow.id, Action.FALSE_ALARM, at=60, reason="test")
+    desk.act(quick.id, AlertAction.ACKNOWLEDGE, at=8)
+    desk.act(slow.id, AlertAction.ACKNOWLEDGE, at=30)
+    desk.act(slow.id, AlertAction.FALSE_ALARM, at=60, reason="test")
     for minute in range(30):
         desk.numbers.note_presence(tenant_id=1, names=["ann", "bob"], now=after(60 * minute))
     desk.numbers.note_presence(tenant_id=1, names=["ann"], now=after(5))
@@ -305,25 +307,25 @@ def test_the_numbers_count_what_happened_and_drills_apart(desk: Desk) -> None:
         desk.numbers.report(tenant_id=1, since=after(1), until=after(0))
 
 
-def test_the_clock_knows_when_an_alert_stood_on_a_screen(desk: Desk) -> None:
+def test_the_clock_knows_when_an_alert_stood_on_a_screen(desk: AlertsDomain) -> None:
     change = desk.raise_alert()
     shown = desk.store.mark_shown(tenant_id=1, frames={77: after(1)}, since=after(-60))
     assert shown == [77], "nobody knows the frame yet"
-    desk.store.mark_told(change.entry_ids, {change.alert.id: 77})
+    desk.store.mark_published(change.entry_ids, {change.alert.id: 77})
     assert desk.store.mark_shown(tenant_id=2, frames={77: after(1)}, since=after(-60)) == [77]
     assert desk.store.mark_shown(tenant_id=1, frames={77: after(1)}, since=after(-60)) == []
     desk.store.mark_shown(tenant_id=1, frames={77: after(9)}, since=after(-60))
     assert desk.store.get(tenant_id=1, alert_id=change.alert.id).shown_at == after(1)
 
 
-def test_a_closed_alert_takes_notes_and_a_shelved_one_can_be_closed(desk: Desk) -> None:
+def test_a_closed_alert_takes_notes_and_a_shelved_one_can_be_closed(desk: AlertsDomain) -> None:
     alert = desk.raise_alert(alert_type=AlertType.FIRE).alert
-    desk.act(alert.id, Action.ASSIGN, to="Ravi", note="to Ravi")
-    desk.act(alert.id, Action.SHELVE, until=after(60), note="x")
-    closed = desk.act(alert.id, Action.FALSE_ALARM, at=2, reason="weather").alert
+    desk.act(alert.id, AlertAction.ASSIGN, to="Ravi", note="to Ravi")
+    desk.act(alert.id, AlertAction.SHELVE, until=after(60), note="x")
+    closed = desk.act(alert.id, AlertAction.FALSE_ALARM, at=2, reason="weather").alert
     assert (closed.assigned_to, closed.shelved_until, closed.false_alarm_reason) == ("Ravi", None, "weather")
-    desk.act(alert.id, Action.NOTE, at=3, note="fog")
+    desk.act(alert.id, AlertAction.NOTE, at=3, note="fog")
     with pytest.raises(Conflict):
-        desk.act(alert.id, Action.ASSIGN, to="Asha")
+        desk.act(alert.id, AlertAction.ASSIGN, to="Asha")
     desk.follow(100_000)
     assert desk.wire.requests == []

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.contracts.families import Fix, FixBatch, Origin
-from services.location.service import Parts
+from services.location.service import LocationParts
 from services.platform.config import Config
 
 NOW = datetime.now(UTC)
@@ -24,12 +24,12 @@ def fix(guard: str, age_s: float) -> Fix:
 
 
 @pytest.fixture
-def parts(config: Config, engine: Engine) -> Parts:
+def parts(config: Config, engine: Engine) -> LocationParts:
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO guard (guard_id, tenant_id, name) VALUES ('guard-1', 1, 'A'), ('guard-2', 1, 'B')"
         )
-    return Parts(config)
+    return LocationParts(config)
 
 
 def stored(engine: Engine, guard: str) -> int:
@@ -38,7 +38,7 @@ def stored(engine: Engine, guard: str) -> int:
 
 
 def test_a_guard_that_is_held_keeps_no_other_waiting_and_loses_nothing(
-    parts: Parts, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    parts: LocationParts, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a guard whose track was just repaired, which took more than its budget
     share = parts.intake._judging.share
@@ -68,7 +68,7 @@ def test_a_guard_that_is_held_keeps_no_other_waiting_and_loses_nothing(
     assert stored(engine, "guard-1") == 4
 
 
-def test_a_dense_track_has_checkpoints_by_its_number_of_fixes(parts: Parts, engine: Engine) -> None:
+def test_a_dense_track_has_checkpoints_by_its_number_of_fixes(parts: LocationParts, engine: Engine) -> None:
     # Given a guard with six hundred fixes within some seconds, in batches of a hundred
     fixes = [fix("guard-2", 10 - number / 100) for number in range(700)]
     for start in range(0, len(fixes), 100):

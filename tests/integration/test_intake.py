@@ -12,16 +12,16 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.contracts.families import DEVICE, DeviceReading, Fix, Origin
-from services.ingestion.source_registry import Registry, Source
-from services.location.deferred_alerts import Settling
+from services.ingestion.source_registry import Source, SourceRegistry
+from services.location.deferred_alerts import DeferredAlerts
 from services.location.guards.battery import battery_rule
-from services.location.intake import Intake as LocationIntake
+from services.location.intake import FixIntake
 from services.location.store import LocationStore
-from services.location.zone_cache import ZoneBook
+from services.location.zone_cache import ZoneCache
 from services.platform.config import Config
 from services.platform.database import Database
-from services.telemetry.intake import Intake as TelemetryIntake
-from services.telemetry.rule_cache import RuleBook
+from services.telemetry.intake import ReadingIntake
+from services.telemetry.rule_cache import RuleCache
 from services.telemetry.rules import parse_rules
 from services.telemetry.store import TelemetryStore
 
@@ -44,12 +44,12 @@ def fix(source: str = "guard-1", *, lat: float = LAT, seconds: float = 0, **chan
 
 
 @pytest.fixture
-def registry(database: Database) -> Registry:
-    return Registry(database, registration="open", default_tenant_id=1)
+def registry(database: Database) -> SourceRegistry:
+    return SourceRegistry(database, registration="open", default_tenant_id=1)
 
 
 @pytest.fixture
-def location(engine: Engine, database: Database, registry: Registry, config: Config) -> LocationIntake:
+def location(engine: Engine, database: Database, registry: SourceRegistry, config: Config) -> FixIntake:
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -61,17 +61,17 @@ def location(engine: Engine, database: Database, registry: Registry, config: Con
     return location_intake(database, registry, config)
 
 
-def location_intake(database: Database, registry: Registry, config: Config) -> LocationIntake:
-    zones = ZoneBook(database, registry, config.location)
-    return LocationIntake(
+def location_intake(database: Database, registry: SourceRegistry, config: Config) -> FixIntake:
+    zones = ZoneCache(database, registry, config.location)
+    return FixIntake(
         LocationStore(database), registry, zones, config.location, battery_rule=battery_rule(config.rules)
     )
 
 
 @pytest.fixture
-def telemetry(config: Config, database: Database, registry: Registry) -> TelemetryIntake:
-    book = RuleBook(parse_rules(config.rules), registry, lambda _: ())
-    return TelemetryIntake(TelemetryStore(database), registry, DEVICE, book)
+def telemetry(config: Config, database: Database, registry: SourceRegistry) -> ReadingIntake:
+    book = RuleCache(parse_rules(config.rules), registry, lambda _: ())
+    return ReadingIntake(TelemetryStore(database), registry, DEVICE, book)
 
 
 def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:
@@ -87,7 +87,7 @@ OUTSIDE = LAT + 0.01
 """612 m outside of the zone. Half a minute is enough to get there."""
 
 
-def test_the_same_batch_twice_is_stored_and_judged_once(location: LocationIntake, engine: Engine) -> None:
+def test_the_same_batch_twice_is_stored_and_judged_once(location: FixIntake, engine: Engine) -> None:
     batch = [fix(lat=LAT), fix(lat=OUTSIDE, seconds=30), fix(lat=OUTSIDE, seconds=60, msg_id="m")]
     first, again = (location.store([*batch, batch[0]], now=NOW) for _ in range(2))
     assert (first.stored, first.admitted, again.stored) == (3, 3, 0)
@@ -100,7 +100,7 @@ def test_the_same_batch_twice_is_stored_and_judged_once(location: LocationIntake
 
 
 def test_a_violation_is_told_once_it_is_sure_again_while_it_lasts_and_ended(
-    location: LocationIntake, engine: Engine
+    location: FixIntake, engine: Engine
 ) -> None:
     told = [
         (len(outcome.met), len(outcome.cleared), outcome.violations_begun)
@@ -123,7 +123,7 @@ def test_a_violation_is_told_once_it_is_sure_again_while_it_lasts_and_ended(
 
 @pytest.mark.parametrize(("replay", "told"), [("false", (0, 0, 0)), ("true", (7, 1, 0))])
 def test_what_is_old_is_told_in_the_tenant_of_replays_alone(
-    location: LocationIntake, engine: Engine, replay: str, told: tuple[int, int, int]
+    location: FixIntake, engine: Engine, replay: str, told: tuple[int, int, int]
 ) -> None:
     """This is a shift of yesterday, fix by fix in its order."""
     with engine.begin() as connection:
@@ -142,7 +142,7 @@ def test_what_is_old_is_told_in_the_tenant_of_replays_alone(
 
 
 def test_what_comes_late_today_leaves_last_weeks_record_as_it_is(
-    location: LocationIntake, engine: Engine, database: Database, registry: Registry, config: Config
+    location: FixIntake, engine: Engine, database: Database, registry: SourceRegistry, config: Config
 ) -> None:
     for half_minutes, lat in enumerate(OUT_AND_BACK):
         location.store([fix(lat=lat, seconds=30 * half_minutes - 10 * 86_400)], now=NOW)
@@ -169,7 +169,7 @@ def test_what_comes_late_today_leaves_last_weeks_record_as_it_is(
 
 
 def test_an_excursion_within_one_batch_is_on_record_and_raises_nothing(
-    location: LocationIntake, engine: Engine
+    location: FixIntake, engine: Engine
 ) -> None:
     batch = [fix(lat=lat, seconds=30 * half_minutes) for half_minutes, lat in enumerate(OUT_AND_BACK)]
     outcome = location.store(batch, now=NOW)
@@ -181,7 +181,7 @@ def test_an_excursion_within_one_batch_is_on_record_and_raises_nothing(
 
 
 def test_a_violation_says_at_which_site_its_guard_is_and_of_which_zone(
-    location: LocationIntake, engine: Engine
+    location: FixIntake, engine: Engine
 ) -> None:
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO site (tenant_id, name) VALUES (1, 'dock')"))
@@ -200,7 +200,7 @@ def test_a_violation_says_at_which_site_its_guard_is_and_of_which_zone(
 
 
 def test_a_late_fix_repairs_history_and_neither_alarms_nor_moves_the_marker(
-    location: LocationIntake, engine: Engine
+    location: FixIntake, engine: Engine
 ) -> None:
     location.store([fix(seconds=60)], now=NOW)
     later = {"lat": OUTSIDE, "received_at": NOW + timedelta(seconds=61)}
@@ -213,7 +213,7 @@ def test_a_late_fix_repairs_history_and_neither_alarms_nor_moves_the_marker(
 
 
 def test_a_fix_that_nobody_believes_is_listed_and_changes_nothing(
-    location: LocationIntake, engine: Engine
+    location: FixIntake, engine: Engine
 ) -> None:
     location.store([fix()], now=NOW)
     mock = msgspec.structs.replace(fix(lat=OUTSIDE, seconds=30), mock=True)
@@ -229,7 +229,7 @@ def test_a_fix_that_nobody_believes_is_listed_and_changes_nothing(
 
 
 def test_a_value_that_json_cannot_hold_costs_its_own_message_only(
-    location: LocationIntake, engine: Engine
+    location: FixIntake, engine: Engine
 ) -> None:
     bad = fix(raw="{not json")
     outcome = location.store([fix(), bad, fix(seconds=1)], now=NOW)
@@ -238,7 +238,7 @@ def test_a_value_that_json_cannot_hold_costs_its_own_message_only(
     assert rows(engine, "SELECT reason FROM rejected_message") == [("unstorable",)]
 
 
-def test_a_claim_of_another_tenant_is_refused_and_kept(location: LocationIntake, engine: Engine) -> None:
+def test_a_claim_of_another_tenant_is_refused_and_kept(location: FixIntake, engine: Engine) -> None:
     outcome = location.store([fix(claimed_tenant_id=2), fix(claimed_tenant_id="1")], now=NOW)
     assert outcome.stored == 1
     assert rows(engine, "SELECT reason, source_id FROM rejected_message") == [
@@ -247,7 +247,7 @@ def test_a_claim_of_another_tenant_is_refused_and_kept(location: LocationIntake,
 
 
 def test_when_registration_is_closed_a_stranger_is_refused(database: Database, config: Config) -> None:
-    closed = Registry(database, registration="closed", default_tenant_id=1)
+    closed = SourceRegistry(database, registration="closed", default_tenant_id=1)
     outcome = location_intake(database, closed, config).store([fix()], now=NOW)
     assert [message.reason for message in outcome.rejected] == ["unknown_source"]
 
@@ -257,7 +257,7 @@ def reading(battery: float, seconds: float) -> DeviceReading:
     return DeviceReading(origin("d1", seconds=seconds, received_at=at), battery, -60.0, None, "ONLINE")
 
 
-def test_low_battery_is_told_each_time_and_its_end_once(telemetry: TelemetryIntake, engine: Engine) -> None:
+def test_low_battery_is_told_each_time_and_its_end_once(telemetry: ReadingIntake, engine: Engine) -> None:
     low = telemetry.store([reading(10, 0), reading(22, 1)], now=NOW)
     assert (len(low.met), len(low.cleared)) == (1, 0)
     charged = telemetry.store([reading(80, 2), reading(81, 3)], now=NOW)
@@ -267,7 +267,7 @@ def test_low_battery_is_told_each_time_and_its_end_once(telemetry: TelemetryInta
     assert late.met == []
 
 
-def test_rows_lie_in_the_partition_of_their_week(location: LocationIntake, engine: Engine) -> None:
+def test_rows_lie_in_the_partition_of_their_week(location: FixIntake, engine: Engine) -> None:
     location.store([fix()], now=NOW)
     [(partition,)] = rows(engine, "SELECT tableoid::regclass::text FROM mqtt_guard_location")
     assert partition == f"mqtt_guard_location_{NOW:%G}w{NOW:%V}"
@@ -275,7 +275,7 @@ def test_rows_lie_in_the_partition_of_their_week(location: LocationIntake, engin
 
 def test_a_change_of_the_registry_is_seen_within_two_seconds(engine: Engine, database: Database) -> None:
     clock = [0.0]
-    registry = Registry(database, registration="open", default_tenant_id=1, clock=lambda: clock[0])
+    registry = SourceRegistry(database, registration="open", default_tenant_id=1, clock=lambda: clock[0])
     assert registry.lookup(["g"], kind="guard", family="guard")["g"].enabled
     with engine.begin() as connection:
         connection.execute(text("UPDATE guard SET enabled = false"))
@@ -295,7 +295,7 @@ def test_tenants_of_many_sources_are_asked_for_at_once_and_nothing_is_registered
         connection.exec_driver_sql(
             "INSERT INTO device (device_id, tenant_id, name, family) VALUES ('d', 1, 'A', 'device')"
         )
-    registry = Registry(database, registration="open", default_tenant_id=1, clock=lambda: clock[0])
+    registry = SourceRegistry(database, registration="open", default_tenant_id=1, clock=lambda: clock[0])
     select = registry._select
 
     def noted(connection: Any, ids: Any) -> dict[str, Source]:
@@ -315,7 +315,7 @@ def test_tenants_of_many_sources_are_asked_for_at_once_and_nothing_is_registered
     assert rows(engine, "SELECT count(*) FROM source_id") == [(2,)]
 
 
-def spoken(location: LocationIntake, fixes: list[Fix]) -> list[tuple[str, str]]:
+def spoken(location: FixIntake, fixes: list[Fix]) -> list[tuple[str, str]]:
     """Store fixes one by one.
 
     Return (type, message) of the conditions that were met and cleared.
@@ -326,7 +326,7 @@ def spoken(location: LocationIntake, fixes: list[Fix]) -> list[tuple[str, str]]:
     ]
 
 
-def test_a_low_battery_of_a_guards_phone_is_told_once_and_its_end(location: LocationIntake) -> None:
+def test_a_low_battery_of_a_guards_phone_is_told_once_and_its_end(location: FixIntake) -> None:
     batteries = [80.0, 19.0, 3.0, None, 24.0, 25.0, 20.0]
     fixes = [
         msgspec.structs.replace(fix(seconds=second), battery=battery)
@@ -338,12 +338,12 @@ def test_a_low_battery_of_a_guards_phone_is_told_once_and_its_end(location: Loca
     ]
 
 
-def test_a_battery_of_an_hour_ago_is_no_alarm(location: LocationIntake) -> None:
+def test_a_battery_of_an_hour_ago_is_no_alarm(location: FixIntake) -> None:
     assert spoken(location, [msgspec.structs.replace(fix(seconds=-3600), battery=3.0)]) == []
 
 
 def test_two_phones_that_take_turns_are_told_of_and_one_place_is_shown(
-    location: LocationIntake, engine: Engine
+    location: FixIntake, engine: Engine
 ) -> None:
     # Given two phones of one guard, 3.3 km apart, when their fixes come in turn,
     far = LAT + 3_300 / 111_195
@@ -361,7 +361,7 @@ def test_two_phones_that_take_turns_are_told_of_and_one_place_is_shown(
 
 
 def test_what_a_device_kept_raises_nothing_by_itself(
-    location: LocationIntake, engine: Engine, database: Database, registry: Registry, config: Config
+    location: FixIntake, engine: Engine, database: Database, registry: SourceRegistry, config: Config
 ) -> None:
     # Given fixes outside of two minutes ago that the device marks as kept, in one batch or
     # in several,
@@ -371,13 +371,13 @@ def test_what_a_device_kept_raises_nothing_by_itself(
     # then nothing is raised, now or by the timer, although each of them is prompt by its times.
     assert (first.met, second.met) == ([], [])
     assert rows(engine, "SELECT count(*) FROM zone_transition WHERE kind = 'violation_began'") == [(1,)]
-    settling = Settling(LocationStore(database), ZoneBook(database, registry, config.location))
+    settling = DeferredAlerts(LocationStore(database), ZoneCache(database, registry, config.location))
     drawn = settling.settle(now=NOW + timedelta(minutes=5))
     assert (drawn.met, drawn.cleared) == ([], [])
 
 
 def test_a_clock_of_a_guard_is_kept_and_forgotten_when_it_is_right(
-    location: LocationIntake, engine: Engine
+    location: FixIntake, engine: Engine
 ) -> None:
     known = "SELECT clock IS NOT NULL FROM guard_state"
     spoken(location, [fix(seconds=n) for n in range(3)])
@@ -394,7 +394,7 @@ def test_a_clock_of_a_guard_is_kept_and_forgotten_when_it_is_right(
     assert rows(engine, known) == [(False,)]
 
 
-def test_a_fix_at_0_0_is_kept_as_no_fix_and_shown_nowhere(location: LocationIntake, engine: Engine) -> None:
+def test_a_fix_at_0_0_is_kept_as_no_fix_and_shown_nowhere(location: FixIntake, engine: Engine) -> None:
     nowhere = msgspec.structs.replace(fix(lat=0.0), lon=0.0)
     assert location.store([nowhere], now=NOW).positions == []
     assert rows(engine, "SELECT reason FROM implausible_fix") == [("no_fix",)]

@@ -15,11 +15,11 @@ import pytest
 from sqlalchemy import Engine
 
 from services.contracts.events import NotificationRequest, Target
-from services.notifications.circuit_breaker import Guarded
+from services.notifications.circuit_breaker import ProtectedChannel
 from tests.providers import Provider
-from tests.support.notifications_domain import Office
+from tests.support.notifications_domain import NotificationsDomain
 
-OpenOffice = Callable[..., AbstractContextManager[Office]]
+OpenOffice = Callable[..., AbstractContextManager[NotificationsDomain]]
 PROMPT_S = 2.0
 AS_CONFIGURED = {
     "call_deadline_s": 8.0,
@@ -42,22 +42,22 @@ def second_tenant(engine: Engine) -> None:
         connection.exec_driver_sql("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Others')")
 
 
-def ask(office: Office, url: str, *, tenant_id: int, key: str) -> None:
+def ask(office: NotificationsDomain, url: str, *, tenant_id: int, key: str) -> None:
     office.request("url", targets=(Target("Desk", {"url": url}),), tenant_id=tenant_id, dedup_key=key)
 
 
-def took_s(office: Office, provider: Provider, count: int = 1) -> float:
+def took_s(office: NotificationsDomain, provider: Provider, count: int = 1) -> float:
     started_s = time.monotonic()
     office.until(lambda: len(provider.accepted()) == count, timeout_s=15)
     return time.monotonic() - started_s
 
 
-def errors(office: Office) -> str:
+def errors(office: NotificationsDomain) -> str:
     """Return the errors of messages that are not sent yet."""
     return "\n".join(row["error"] or "" for row in office.rows())
 
 
-def circuits(office: Office) -> dict[str, Guarded]:
+def circuits(office: NotificationsDomain) -> dict[str, ProtectedChannel]:
     return {guarded.name: guarded for guarded in office.parts.providers["url"]}
 
 

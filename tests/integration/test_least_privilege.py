@@ -28,7 +28,7 @@ from ops.servers.privileges import OF_OPERATORS, PRIVILEGES, SECRETS, database_r
 from ops.servers.queues.declared import all_queues
 from services.messaging.publisher import connect
 from services.platform import config as configuration
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 from tests.support.table_rows import fill
 
 WITH_DATABASE = [name for name, may in PRIVILEGES.items() if may.tables]
@@ -225,7 +225,7 @@ def test_nobody_comes_into_postgresql_without_a_password(stack: Stack) -> None:
 # --- Redis ---
 
 
-def test_a_redis_user_reaches_the_keys_and_commands_of_its_process_alone(outside: Outside) -> None:
+def test_a_redis_user_reaches_the_keys_and_commands_of_its_process_alone(outside: OutsideClients) -> None:
     client = outside.redis()
     allowed = set()
     for process, key, (command, arguments) in product(WITH_REDIS, KEYS, COMMANDS.items()):
@@ -319,7 +319,7 @@ def test_the_noc_gateway_cannot_write_the_feed(stack: Stack) -> None:
     client.close()
 
 
-def test_redis_lets_nobody_in_without_a_name_and_has_a_limit(outside: Outside) -> None:
+def test_redis_lets_nobody_in_without_a_name_and_has_a_limit(outside: OutsideClients) -> None:
     host, _, port = outside.stack.addresses()["redis"].partition(":")
     with pytest.raises(redis.exceptions.AuthenticationError):
         redis.Redis(host=host, port=int(port)).ping()
@@ -510,7 +510,7 @@ def test_who_has_nothing_to_do_at_a_server_is_given_no_address_of_it(stack: Stac
     assert "JWT_SECRET" not in stack.process_environment("telemetry")
 
 
-def test_no_file_of_the_stack_can_be_read_by_another_user(stack: Stack, outside: Outside) -> None:
+def test_no_file_of_the_stack_can_be_read_by_another_user(stack: Stack, outside: OutsideClients) -> None:
     outside.publish("guard/guard-private/gps", {"lat": 1.0, "lon": 1.0})
     readable = [
         str(path.relative_to(stack.home))

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from services.contracts.errors import NotFound, Refused
-from services.geofencing.rule.transitions import Evidence
-from services.location.tracks.dwell_report import ZoneDays
-from services.location.tracks.nearby import Whereabouts, busy_with
+from services.geofencing.rule.transitions import TransitionEvidence
+from services.location.tracks.dwell_report import DwellReport
+from services.location.tracks.nearby import NearbyGuards, busy_with
 from services.location.tracks.queries import TrackQueries
 from services.platform.database import Database
 
@@ -103,7 +103,7 @@ class Book:
             "INSERT INTO zone_transition (transition_id, tenant_id, guard_id, kind, zone_id, zone_version, at,"
             " confirmed_at, superseded_at, evidence) VALUES (:id, 1, :g, :kind, :zone, 1, :at, :at,"
             " CASE WHEN :superseded THEN now() END, CAST(:evidence AS jsonb))",
-            evidence=msgspec.json.encode(Evidence("fixes", (), 0)).decode(),
+            evidence=msgspec.json.encode(TransitionEvidence("fixes", (), 0)).decode(),
             id=its_id,
             g=guard,
             kind=kind,
@@ -229,7 +229,7 @@ def test_what_was_not_believed_is_listed_for_review(book: Book, database: Databa
 
 def nearest(database: Database, **asked: Any) -> dict[str, Any]:
     usual: dict[str, Any] = {"busy": set(), "limit": 5, "max_age_s": 600, "explain": False}
-    return Whereabouts(database).nearest(LAT, LON, tenant_id=1, **{**usual, **asked})
+    return NearbyGuards(database).nearest(LAT, LON, tenant_id=1, **{**usual, **asked})
 
 
 def test_the_nearest_free_guards_and_why_the_others_are_not(book: Book, database: Database) -> None:
@@ -296,12 +296,12 @@ def test_guards_within_a_shape(book: Book, database: Database) -> None:
         return [[LON + x, LAT + y] for x, y in corners]
 
     def ids(shape: dict[str, Any]) -> list[str]:
-        return [row["guard_id"] for row in Whereabouts(database).within(shape, tenant_id=1, limit=10)]
+        return [row["guard_id"] for row in NearbyGuards(database).within(shape, tenant_id=1, limit=10)]
 
     assert ids({"type": "Polygon", "coordinates": [square(100), square(10)]}) == ["inside"]
     assert ids({"type": "MultiPolygon", "coordinates": [[square(10)]]}) == ["hole"]
     assert ids({"type": "Point", "coordinates": [LON, LAT], "radius_m": 100}) == ["hole", "inside"]
-    [first, *_] = Whereabouts(database).positions(1, limit=10)
+    [first, *_] = NearbyGuards(database).positions(1, limit=10)
     assert (first["guard_id"], first["silent_since"]) == ("hole", None)
 
 
@@ -316,7 +316,7 @@ def test_time_in_zones_by_the_days_of_each_sites_time_zone(book: Book, database:
         book.transition("guard-1", "entered", start, zone_id)
         book.transition("guard-1", "exited", end, zone_id)
     book.transition("guard-1", "exited", start + timedelta(hours=1), utc, superseded=True)
-    days = ZoneDays(database)
+    days = DwellReport(database)
     one = days.time_in_zones(tenant_id=1, guard_id="guard-1", day="2026-03-29")["days"]
     assert [(row["zone_name"], row["seconds"], row["open"]) for row in one] == [
         ("berlin", 23 * 3600, False),
@@ -374,7 +374,7 @@ def test_the_nearest_are_those_by_exact_distance_however_many_others_are_nearer(
             book.run("UPDATE guard SET enabled = right(guard_id, -6)::int % :each = 0", each=free_each)
 
             # When the nearest are asked for
-            found = Whereabouts(database).nearest(
+            found = NearbyGuards(database).nearest(
                 lat, lon, tenant_id=1, busy=(), limit=5, max_age_s=600, explain=False
             )["guards"]
 

@@ -15,8 +15,7 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
-from services.alerts.service import AlertsService
-from services.alerts.service import Parts as AlertParts
+from services.alerts.service import AlertsParts, AlertsService
 from services.contracts.events import ConditionsEvent
 from services.contracts.families import FixBatch
 from services.location.conditions import is_prompt, returning, speeding_key, violation_key
@@ -48,7 +47,7 @@ class Alerts:
 
     def __init__(self, config: Config) -> None:
         self._service: Any = AlertsService()
-        self._service.parts = AlertParts(config)
+        self._service.parts = AlertsParts(config)
         self._service.events = Wire()
 
     def hear(self, told: Told) -> None:

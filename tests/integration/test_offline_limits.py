@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from services.alerts.occurrences import Whose, of_device
+from services.alerts.occurrences import SourceEntry, of_device
 from services.contracts.events import AlertType, DeviceAlert
 from services.contracts.families import SENSOR, Origin, SensorReading
 from services.directory.registry.store import DirectoryStore
 from services.ingestion.effects import Effects
-from services.ingestion.liveness import Listening
-from services.ingestion.source_registry import Registry
+from services.ingestion.liveness import ReceptionMarks
+from services.ingestion.source_registry import SourceRegistry
 from services.platform.config import Config
 from services.platform.database import Database
-from services.telemetry.intake import Intake
-from services.telemetry.offline import SilenceWatch, limits_of
-from services.telemetry.rule_cache import RuleBook
+from services.telemetry.intake import ReadingIntake
+from services.telemetry.offline import SourceOfflineWatch, limits_of
+from services.telemetry.rule_cache import RuleCache
 from services.telemetry.rules import parse_rules
 from services.telemetry.store import TelemetryStore
-from tests.support.alerts_domain import Desk
+from tests.support.alerts_domain import AlertsDomain
 
 FAMILIES = ("device", "sensor", "system", "alert")
 HOUR_S = 3600.0
@@ -41,16 +41,16 @@ class Queue:
 class Yard:
     """Devices that went offline hours ago, and watches with the limits of config.yaml."""
 
-    def __init__(self, config: Config, engine: Engine, database: Database, desk: Desk) -> None:
+    def __init__(self, config: Config, engine: Engine, database: Database, desk: AlertsDomain) -> None:
         self.engine = engine
         self.desk = desk
         self.store = TelemetryStore(database)
         self.directory = DirectoryStore(database)
         self.limits = limits_of(config.location)
-        self._listening = Listening("telemetry", Queue())
-        registry = Registry(database, registration="open", default_tenant_id=1)
-        book = RuleBook(parse_rules(config.rules), registry, lambda _: ())
-        self._intake = Intake(self.store, registry, SENSOR, book)
+        self._listening = ReceptionMarks("telemetry", Queue())
+        registry = SourceRegistry(database, registration="open", default_tenant_id=1)
+        book = RuleCache(parse_rules(config.rules), registry, lambda _: ())
+        self._intake = ReadingIntake(self.store, registry, SENSOR, book)
         self.run("INSERT INTO road_heard VALUES ('telemetry', now() - interval '9 days', now())")
 
     def run(self, statement: str, **values: Any) -> list[Any]:
@@ -81,10 +81,10 @@ class Yard:
             self.run(f"UPDATE {table} SET {changes}", s=hours * HOUR_S)
 
     def look(self, **limits: float) -> Effects:
-        return SilenceWatch(self.store, self._listening, {**self.limits, **limits}).look()
+        return SourceOfflineWatch(self.store, self._listening, {**self.limits, **limits}).look()
 
     def mark(self) -> None:
-        SilenceWatch(self.store, self._listening, self.limits).mark()
+        SourceOfflineWatch(self.store, self._listening, self.limits).mark()
 
     def read(self, source: str, *, age_s: float = 0.1, state: str = "NORMAL") -> Effects:
         at = datetime.now(UTC)
@@ -99,12 +99,12 @@ class Yard:
         topic = f"alert/panic/{source}"
         origin = Origin(source, os.urandom(16), None, topic, at, at, False, (), None, "{}")
         alert = DeviceAlert(origin, AlertType.PANIC, None, "help")
-        whose = Whose(tenant_id=1, site_id=None, known=True, enabled=True)
+        whose = SourceEntry(tenant_id=1, site_id=None, known=True, enabled=True)
         self.desk.store.record([of_device(alert, whose)], now=at)
 
 
 @pytest.fixture
-def yard(config: Config, engine: Engine, database: Database, desk: Desk) -> Yard:
+def yard(config: Config, engine: Engine, database: Database, desk: AlertsDomain) -> Yard:
     return Yard(config, engine, database, desk)
 
 

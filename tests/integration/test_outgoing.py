@@ -21,8 +21,8 @@ import pytest
 import requests
 from urllib3.exceptions import ReadTimeoutError
 
-from ops.servers.certificates import Authority
-from services.outgoing.client import MAX_ANSWER_BYTES, Client, resolve
+from ops.servers.certificates import CertificateAuthority
+from services.outgoing.client import MAX_ANSWER_BYTES, OutgoingClient, resolve
 from services.outgoing.rules import CLOSED_NETWORK, ForbiddenDestination, tenant
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -91,14 +91,14 @@ def server() -> Iterator[Server]:
     made.close()
 
 
-def get(client: Client, url: str, **options: Any) -> Any:
+def get(client: OutgoingClient, url: str, **options: Any) -> Any:
     return client.request("GET", url, deadline_s=options.pop("deadline_s", 5), **options)
 
 
 def test_a_name_is_looked_up_once_and_the_connection_goes_to_what_was_found(server: Server) -> None:
     other = Server("127.0.0.2")
     answers = iter([["127.0.0.1"], ["127.0.0.2"]])
-    client = Client(CLOSED_NETWORK, resolver=lambda _host, _port: next(answers))
+    client = OutgoingClient(CLOSED_NETWORK, resolver=lambda _host, _port: next(answers))
     assert get(client, f"http://hook.example:{server.port}/a?b=c").status == 200
     [(_, path, headers)] = server.asked
     assert (path, headers["Host"]) == ("/a?b=c", f"hook.example:{server.port}")
@@ -107,14 +107,14 @@ def test_a_name_is_looked_up_once_and_the_connection_goes_to_what_was_found(serv
 
 
 def test_the_next_address_is_tried_when_the_first_takes_no_connection(server: Server) -> None:
-    client = Client(CLOSED_NETWORK, resolver=lambda _host, _port: ["127.0.0.9", "127.0.0.1"])
+    client = OutgoingClient(CLOSED_NETWORK, resolver=lambda _host, _port: ["127.0.0.9", "127.0.0.1"])
     assert get(client, f"http://hook.example:{server.port}/").status == 200
 
 
 def test_an_ipv6_address_is_a_host_as_well() -> None:
     server = Server("::1")
     try:
-        assert get(Client(CLOSED_NETWORK), f"http://[::1]:{server.port}/x").status == 200
+        assert get(OutgoingClient(CLOSED_NETWORK), f"http://[::1]:{server.port}/x").status == 200
         assert server.asked[0][2]["Host"] == f"[::1]:{server.port}"
     finally:
         server.close()
@@ -126,7 +126,10 @@ def test_a_redirect_is_an_answer_and_never_followed(server: Server, status: int)
     server.status = status
     server.headers = {"Location": f"http://127.0.0.1:{inside.port}/metadata"}
     for options in ({}, {"allow_redirects": True}):
-        assert get(Client(CLOSED_NETWORK), f"http://127.0.0.1:{server.port}/", **options).status == status
+        assert (
+            get(OutgoingClient(CLOSED_NETWORK), f"http://127.0.0.1:{server.port}/", **options).status
+            == status
+        )
     assert inside.connections == 0
     inside.close()
 
@@ -156,7 +159,7 @@ def test_no_form_of_an_internal_address_gets_a_connection_by_a_tenant_s_url(
     def found(host: str, port: int) -> list[str]:
         return NAMES[host] if host in NAMES else [] if host == "example.com" else resolve(host, port)
 
-    client = Client(tenant([443, server.port]), resolver=found)
+    client = OutgoingClient(tenant([443, server.port]), resolver=found)
     with pytest.raises((ForbiddenDestination, requests.ConnectionError, requests.exceptions.InvalidURL)):
         get(client, form.format(port=server.port))
     assert server.connections == 0
@@ -166,9 +169,9 @@ def test_a_proxy_of_the_environment_is_not_asked(server: Server, monkeypatch: py
     proxy = Server()
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-    assert get(Client(CLOSED_NETWORK), f"http://127.0.0.1:{server.port}/").status == 200
+    assert get(OutgoingClient(CLOSED_NETWORK), f"http://127.0.0.1:{server.port}/").status == 200
     options = {"proxies": {"http": f"http://127.0.0.1:{proxy.port}"}}
-    assert get(Client(CLOSED_NETWORK), f"http://127.0.0.1:{server.port}/", **options).status == 200
+    assert get(OutgoingClient(CLOSED_NETWORK), f"http://127.0.0.1:{server.port}/", **options).status == 200
     assert proxy.connections == 0
     proxy.close()
 
@@ -177,13 +180,13 @@ TLS_CALLS = """
 import eventlet; eventlet.monkey_patch()
 import sys
 import requests
-from services.outgoing.client import Client
+from services.outgoing.client import OutgoingClient
 from services.outgoing.rules import OPERATOR
 port, ca = sys.argv[1:]
 at_home = {"resolver": lambda _host, _port: ["127.0.0.1"]}
 for host, trust in (("hook.example", ca), ("hook.example", True), ("other.example", ca)):
     try:
-        answer = Client(OPERATOR, trust=trust, **at_home).request(
+        answer = OutgoingClient(OPERATOR, trust=trust, **at_home).request(
             "GET", f"https://{host}:{port}/", deadline_s=5, verify=False
         )
         print(answer.status)
@@ -198,7 +201,7 @@ before eventlet.
 
 
 def test_tls_is_verified_by_the_name_whatever_a_library_asks_for(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
+    authority = CertificateAuthority(tmp_path)
     authority.make()
     authority.issue_server(tmp_path, hosts=["hook.example"])
     server = Server(certificate=tmp_path)
@@ -219,9 +222,13 @@ def test_tls_is_verified_by_the_name_whatever_a_library_asks_for(tmp_path: Path)
 
 def test_an_answer_without_an_end_is_cut_and_one_that_unpacks_is_bounded(server: Server) -> None:
     server.body = b"x" * (MAX_ANSWER_BYTES * 2)
-    assert len(get(Client(CLOSED_NETWORK), f"http://127.0.0.1:{server.port}/").body) == MAX_ANSWER_BYTES
+    assert (
+        len(get(OutgoingClient(CLOSED_NETWORK), f"http://127.0.0.1:{server.port}/").body) == MAX_ANSWER_BYTES
+    )
     server.headers, server.body = {"Content-Encoding": "gzip"}, gzip.compress(b"x" * 50_000_000)
-    assert len(get(Client(CLOSED_NETWORK), f"http://127.0.0.1:{server.port}/").body) == MAX_ANSWER_BYTES
+    assert (
+        len(get(OutgoingClient(CLOSED_NETWORK), f"http://127.0.0.1:{server.port}/").body) == MAX_ANSWER_BYTES
+    )
 
 
 def test_the_deadline_holds_for_an_answer_that_drips_and_for_all_requests_of_a_session(
@@ -229,7 +236,7 @@ def test_the_deadline_holds_for_an_answer_that_drips_and_for_all_requests_of_a_s
 ) -> None:
     server.drips = True
     started_s = time.monotonic()
-    with Client(CLOSED_NETWORK).session(deadline_s=0.5) as session:
+    with OutgoingClient(CLOSED_NETWORK).session(deadline_s=0.5) as session:
         for _ in range(3):
             with pytest.raises((requests.RequestException, TimeoutError, ReadTimeoutError)):
                 session.get(f"http://127.0.0.1:{server.port}/")
@@ -237,7 +244,7 @@ def test_the_deadline_holds_for_an_answer_that_drips_and_for_all_requests_of_a_s
 
 
 def test_a_host_that_a_library_has_no_business_with_gets_no_connection(server: Server) -> None:
-    client = Client(CLOSED_NETWORK)
+    client = OutgoingClient(CLOSED_NETWORK)
     with (
         client.session(deadline_s=5, allows=lambda target: target.host == "slack.com") as session,
         pytest.raises(ForbiddenDestination, match="not a host of this service"),

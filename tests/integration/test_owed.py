@@ -18,29 +18,29 @@ from structlog.testing import capture_logs
 
 from ops.run import nameko_config
 from services.alerts import occurrences as alerts_intake
-from services.alerts.escalation_worker import Guidance
-from services.alerts.grouping import Storms
+from services.alerts.escalation_worker import EscalationPolicies
+from services.alerts.grouping import AlertGrouping
 from services.alerts.store import AlertStore
 from services.contracts.errors import Unavailable
 from services.contracts.events import AlertType, Condition, ConditionsEvent
 from services.contracts.families import DEVICE, DeviceReading, DeviceReadingBatch, Fix, FixBatch, Origin
-from services.contracts.source_status import Statuses
+from services.contracts.source_status import StatusPublisher
 from services.feed.stream import FeedWriter
 from services.ingestion.effects import Effects, Event
-from services.ingestion.source_registry import Registry
-from services.ingestion.transactional_outbox import OwedEvents
-from services.location.deferred_alerts import Settling
-from services.location.intake import Intake as LocationIntake
+from services.ingestion.source_registry import SourceRegistry
+from services.ingestion.transactional_outbox import TransactionalOutbox
+from services.location.deferred_alerts import DeferredAlerts
+from services.location.intake import FixIntake
 from services.location.live_positions.position_feed import PositionFeed
 from services.location.service import LocationService
 from services.location.store import LocationStore
-from services.location.zone_cache import ZoneBook
+from services.location.zone_cache import ZoneCache
 from services.messaging import event_handler
-from services.messaging.publisher import Events, Outlet
+from services.messaging.publisher import ChannelPool, EventPublisher
 from services.platform.config import Config
 from services.platform.database import Database
-from services.telemetry.intake import Intake as TelemetryIntake
-from services.telemetry.rule_cache import RuleBook
+from services.telemetry.intake import ReadingIntake
+from services.telemetry.rule_cache import RuleCache
 from services.telemetry.rules import parse_rules
 from services.telemetry.service import TelemetryService
 from services.telemetry.store import TelemetryStore
@@ -101,12 +101,14 @@ class Telemetry:
     def __init__(self, config: Config, database: Database) -> None:
         self.wire = Wire()
         self.store: Any = TelemetryStore(database)
-        registry = Registry(database, registration="open", default_tenant_id=1)
-        book = RuleBook(parse_rules(config.rules), registry, lambda _: ())
-        self.intake: Any = TelemetryIntake(self.store, registry, DEVICE, book)
+        registry = SourceRegistry(database, registration="open", default_tenant_id=1)
+        book = RuleCache(parse_rules(config.rules), registry, lambda _: ())
+        self.intake: Any = ReadingIntake(self.store, registry, DEVICE, book)
         self._service: Any = TelemetryService()
         self._service.events = self.wire
-        self._service.parts = SimpleNamespace(store=self.store, device=self.intake, statuses=Statuses())
+        self._service.parts = SimpleNamespace(
+            store=self.store, device=self.intake, statuses=StatusPublisher()
+        )
 
     @staticmethod
     def bad(minute: float, source: str = "s1", **changes: Any) -> Any:
@@ -122,8 +124,8 @@ class Telemetry:
     def dies_after_the_commit_of(self, *batch: Any) -> None:
         self.intake.store(batch, now=NOW)
 
-    def tell_overdue(self, older_than_s: float = 0.0) -> int:
-        return int(self.store.owed.tell_overdue(self.wire.publish_all, older_than_s=older_than_s))
+    def publish_overdue(self, older_than_s: float = 0.0) -> int:
+        return int(self.store.owed.publish_overdue(self.wire.publish_all, older_than_s=older_than_s))
 
 
 class Location(Telemetry):
@@ -137,14 +139,14 @@ class Location(Telemetry):
     def __init__(self, config: Config, database: Database) -> None:
         self.wire = Wire()
         self.store = LocationStore(database)
-        registry = Registry(database, registration="open", default_tenant_id=1)
-        zones = ZoneBook(database, registry, config.location)
-        self.intake = LocationIntake(self.store, registry, zones, config.location)
+        registry = SourceRegistry(database, registration="open", default_tenant_id=1)
+        zones = ZoneCache(database, registry, config.location)
+        self.intake = FixIntake(self.store, registry, zones, config.location)
         self._service = LocationService()
         self._service.events = self.wire
         shown = PositionFeed(FeedWriter.from_config(config), shortest_s=0.03, longest_s=0.25)
         self._service.parts = SimpleNamespace(
-            store=self.store, intake=self.intake, positions=shown, statuses=Statuses()
+            store=self.store, intake=self.intake, positions=shown, statuses=StatusPublisher()
         )
 
     @staticmethod
@@ -209,26 +211,26 @@ def test_what_could_not_be_told_stays_owed_until_somebody_can(start: Start, engi
         with pytest.raises(Unavailable):
             one.handle(each)
     with pytest.raises(Unavailable):
-        one.tell_overdue()
+        one.publish_overdue()
     assert owed(engine) == [(1, MET, ["s1"]), (1, CLEARED, ["s1"])]
     one.wire.away = False
-    assert one.tell_overdue() >= 2, "and that the guard entered, which is not for the alerts service"
+    assert one.publish_overdue() >= 2, "and that the guard entered, which is not for the alerts service"
     assert one.wire.said() == [(MET, "s1", 0), (CLEARED, "s1", 1)]
     assert owed(engine) == []
-    assert one.tell_overdue() == 0
+    assert one.publish_overdue() == 0
 
 
 def test_what_is_younger_than_five_seconds_is_its_own_process_to_tell(start: Start, engine: Engine) -> None:
     one, other = start(), start()
     one.dies_after_the_commit_of(one.bad(0))
     one.dies_after_the_commit_of(one.good(1))
-    assert other.tell_overdue(5.0) == 0
+    assert other.publish_overdue(5.0) == 0
     with engine.begin() as connection:
         connection.execute(
             text("UPDATE owed_event SET owed_at = owed_at - interval '5 seconds' WHERE event = :met"),
             {"met": MET},
         )
-    assert other.tell_overdue(5.0) == 1
+    assert other.publish_overdue(5.0) == 1
     assert other.wire.said() == [(MET, "s1", 0)]
     assert owed(engine) == [(1, CLEARED, ["s1"])]
 
@@ -236,7 +238,7 @@ def test_what_is_younger_than_five_seconds_is_its_own_process_to_tell(start: Sta
 def test_a_batch_that_is_rolled_back_owes_nothing(start: Start, engine: Engine) -> None:
     one = start()
     with pytest.raises(RuntimeError, match="killed"), one.store.transaction() as connection:
-        one.store.owed.owe(connection, met(condition()))
+        one.store.owed.store_events(connection, met(condition()))
         raise RuntimeError("killed before the commit")
     assert owed(engine) == []
 
@@ -245,7 +247,7 @@ def test_what_could_not_be_stored_is_not_owed_and_what_could_is(start: Start, en
     one = start()
     one.dies_after_the_commit_of(one.bad(0, "a"), one.bad(0, "b", raw="{not json"), one.bad(0, "c"))
     assert [sources for _, _, sources in owed(engine)] == [["a"], ["c"]]
-    one.tell_overdue()
+    one.publish_overdue()
     assert one.wire.said() == [(MET, "a", 0), (MET, "c", 0)]
 
 
@@ -266,7 +268,7 @@ def test_each_tenant_has_rows_of_its_own(start: Start, engine: Engine) -> None:
     theirs = "of-2d" if type(one) is Telemetry else "of-2"
     one.dies_after_the_commit_of(one.bad(0), one.bad(0, theirs))
     assert owed(engine) == [(1, MET, ["s1"]), (2, MET, [theirs])]
-    one.tell_overdue()
+    one.publish_overdue()
     assert [{c.tenant_id for c in conditions} for _, conditions in one.wire.told] == [{1}, {2}]
 
 
@@ -275,12 +277,12 @@ def test_two_processes_at_once_tell_each_row_once(start: Start, engine: Engine) 
     for number in range(6):
         one.dies_after_the_commit_of(one.bad(number))
     counts: list[int] = []
-    one.wire.meanwhile = lambda: counts.append(other.tell_overdue())
-    assert one.store.owed.tell_overdue(one.wire.publish_all, older_than_s=0.0, limit=4) == 4
+    one.wire.meanwhile = lambda: counts.append(other.publish_overdue())
+    assert one.store.owed.publish_overdue(one.wire.publish_all, older_than_s=0.0, limit=4) == 4
     assert (counts, other.wire.told) == ([0], []), (
         "the rest has its turn after these, or the order would be lost"
     )
-    assert other.tell_overdue() == 2
+    assert other.publish_overdue() == 2
     assert [at for *_, at in one.wire.said() + other.wire.said()] == [0, 1, 2, 3, 4, 5]
     assert owed(engine) == []
 
@@ -294,7 +296,7 @@ def test_who_was_only_slow_waits_for_no_timer(start: Start, engine: Engine) -> N
     effects = slow.intake.store([slow.bad(0)], now=NOW)
     other.wire.meanwhile = lambda: slow.store.owed.forget(effects)
     with capture_logs() as logs:
-        assert other.tell_overdue() == 1
+        assert other.publish_overdue() == 1
     assert [(line["event"], line["count"]) for line in logs] == [("outbox_events_published", 1)]
     assert owed(engine) == []
 
@@ -308,15 +310,17 @@ def test_a_timer_that_dies_before_its_commit_leaves_all_to_the_next(start: Start
 
     one.wire.meanwhile = die
     with pytest.raises(SystemExit):
-        one.tell_overdue()
+        one.publish_overdue()
     assert len(owed(engine)) == 1
-    assert other.tell_overdue() == 1
+    assert other.publish_overdue() == 1
 
 
 @pytest.fixture
 def alerts(database: Database, config: Config) -> AlertStore:
     return AlertStore(
-        database, ladder=Guidance.from_config(config).ladder, storms=Storms(config.alerts.storm)
+        database,
+        ladder=EscalationPolicies.from_config(config).ladder,
+        storms=AlertGrouping(config.alerts.storm),
     )
 
 
@@ -343,7 +347,7 @@ def test_what_a_dead_process_owes_is_told_although_its_batch_is_late_by_then(
     dead.dies_after_the_commit_of(*batch)
     also_dead.dies_after_the_commit_of(also_dead.good(2))
     third.handle(*batch)
-    third.tell_overdue()
+    third.publish_overdue()
     assert third.wire.said() == [(MET, "s1", 0), (MET, "s1", 1), (CLEARED, "s1", 2)]
     assert hear(alerts, third.wire) == [(2, True)]
     assert owed(engine) == []
@@ -357,7 +361,7 @@ def test_an_ending_that_a_dead_process_owes_is_told_although_its_batch_is_late_b
     dead.dies_after_the_commit_of(ending := dead.good(1))
     living.handle(living.good(2))
     living.handle(ending)
-    living.tell_overdue()
+    living.publish_overdue()
     assert living.wire.said() == [(MET, "s1", 0), (CLEARED, "s1", 1)]
     assert hear(alerts, living.wire) == [(1, True)]
 
@@ -393,8 +397,10 @@ def test_the_end_of_a_shift_does_not_lose_what_a_killed_process_left(
 ) -> None:
     # Given a violation that a process committed and did not publish, and a shift that is over,
     one = Location(config, database)
-    zones = ZoneBook(database, Registry(database, registration="open", default_tenant_id=1), config.location)
-    one._service.parts.settling = Settling(one.store, zones)
+    zones = ZoneCache(
+        database, SourceRegistry(database, registration="open", default_tenant_id=1), config.location
+    )
+    one._service.parts.settling = DeferredAlerts(one.store, zones)
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -439,13 +445,13 @@ def test_what_rabbitmq_did_not_confirm_stays_owed(config: Config, database: Data
     With a queue, the very bytes of the commit arrive.
     """
     source, heard = f"s{secrets.token_hex(4)}", []
-    outlet = Outlet(config.amqp, links=1)
-    events = Events(outlet, source, {}, frozenset())
-    owing = OwedEvents(database, "telemetry")
+    outlet = ChannelPool(config.amqp, links=1)
+    events = EventPublisher(outlet, source, {}, frozenset())
+    owing = TransactionalOutbox(database, "telemetry")
     with database.across() as connection:
-        owing.owe(connection, met(told := condition()))
+        owing.store_events(connection, met(told := condition()))
     with pytest.raises(Unavailable):
-        owing.tell_overdue(events.publish_all, older_than_s=0.0)
+        owing.publish_overdue(events.publish_all, older_than_s=0.0)
     assert len(owed(engine)) == 1
 
     class Listener:
@@ -458,7 +464,7 @@ def test_what_rabbitmq_did_not_confirm_stays_owed(config: Config, database: Data
     container = ServiceContainer(Listener, nameko_config(config, Listener.name))
     container.start()
     try:
-        assert owing.tell_overdue(events.publish_all, older_than_s=0.0) == 1
+        assert owing.publish_overdue(events.publish_all, older_than_s=0.0) == 1
         wait_until(lambda: heard == [ConditionsEvent([told])])
     finally:
         container.stop()

@@ -16,7 +16,7 @@ from nameko.containers import ServiceContainer
 from services.contracts.errors import Outage
 from services.messaging import dead_letter_queue, event_handler, gathering_handler
 from services.messaging.outage_pause import pauses
-from services.messaging.publisher import Letter, Outlet
+from services.messaging.publisher import ChannelPool, EncodedMessage
 from services.messaging.queue_depth import QueueDepth
 from services.messaging.topology import event_queue_name
 from services.platform.config import Config
@@ -84,13 +84,15 @@ def fresh_source() -> str:
 
 
 def send(config: Config, source: str, *texts: str, kind: str = "said") -> None:
-    Outlet(config.amqp, links=1).send(
-        [Letter(f"{source}.events", kind, msgspec.msgpack.encode(Note(text)), {}) for text in texts]
+    ChannelPool(config.amqp, links=1).send(
+        [EncodedMessage(f"{source}.events", kind, msgspec.msgpack.encode(Note(text)), {}) for text in texts]
     )
 
 
-def dead(config: Config, queue: str) -> list[dead_letter_queue.DeadLetter]:
-    return [letter for letter in dead_letter_queue.look(config.amqp.uri) if letter.queue == queue]
+def dead(config: Config, queue: str) -> list[dead_letter_queue.QueuedDeadLetter]:
+    return [
+        letter for letter in dead_letter_queue.oldest_dead_letters(config.amqp.uri) if letter.queue == queue
+    ]
 
 
 def test_a_queue_waits_for_an_outage_to_end_and_goes_on_at_once_in_order(start: Any, quick: Config) -> None:

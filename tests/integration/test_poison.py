@@ -24,7 +24,7 @@ from services.messaging import dead_letter_queue
 from services.supervision import restarts
 from tests.support.commands import run_vigil
 from tests.support.dying_process import COMPUTES, HANDLER_HANGS, HANDLER_KILLED, KILLED, WAITS
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 from tests.support.stack_parts import held_down
 
 SET_ASIDE_S = 60.0
@@ -72,30 +72,30 @@ def dying(stack: Stack, name: str, directory: Path, **own: str) -> Iterator[Dyin
             lane.stop()
 
 
-def kept(outside: Outside, source: str) -> list[tuple[Any, ...]]:
+def kept(outside: OutsideClients, source: str) -> list[tuple[Any, ...]]:
     query = "SELECT topic, payload, reason FROM rejected_message WHERE source_id = %s"
     return [(topic, bytes(payload), reason) for topic, payload, reason in outside.rows(query, source)]
 
 
-def outage_notes(outside: Outside, source: str) -> list[str]:
+def outage_notes(outside: OutsideClients, source: str) -> list[str]:
     """Return the notes of a late receipt among the flags of the source's alerts."""
     rows = outside.rows("SELECT flags FROM mqtt_device_alert WHERE source_id = %s", source)
     return [flag for (flags,) in rows for flag in flags if flag.startswith(backlog.NOTE)]
 
 
-def alerts(outside: Outside, source: str) -> list[tuple[Any, ...]]:
+def alerts(outside: OutsideClients, source: str) -> list[tuple[Any, ...]]:
     query = "SELECT alert_type, occurrences FROM mqtt_device_alert WHERE source_id = %s"
     return outside.rows(query, source)
 
 
-def taken_at_once(outside: Outside, source: str) -> bool:
+def taken_at_once(outside: OutsideClients, source: str) -> bool:
     """Return whether an alert of a panic that is pressed now has no note."""
     outside.publish(f"alert/panic/{source}", {"message": "help"})
     outside.until(lambda: alerts(outside, source))
     return outage_notes(outside, source) == []
 
 
-def until(lane: Dying, outside: Outside, condition: Any) -> Any:
+def until(lane: Dying, outside: OutsideClients, condition: Any) -> Any:
     def polled() -> Any:
         lane.poll()
         return condition()
@@ -109,7 +109,7 @@ def until(lane: Dying, outside: Outside, condition: Any) -> Any:
     ids=["computes", "killed"],
 )
 def test_a_panic_behind_a_message_that_stops_the_lane_is_raised(
-    stack: Stack, outside: Outside, tmp_path: Path, word: bytes, end: str
+    stack: Stack, outside: OutsideClients, tmp_path: Path, word: bytes, end: str
 ) -> None:
     bad, good = f"bad-{outside.run}", f"good-{outside.run}"
     poison = b'{"message":"' + word + b'"}'
@@ -153,7 +153,7 @@ def test_a_panic_behind_a_message_that_stops_the_lane_is_raised(
 
 
 def test_the_messages_of_a_batch_in_which_one_stops_the_lane_are_stored(
-    stack: Stack, outside: Outside, tmp_path: Path
+    stack: Stack, outside: OutsideClients, tmp_path: Path
 ) -> None:
     sensors = [f"s{number}-{outside.run}" for number in range(30)]
     bad = sensors[17]
@@ -176,7 +176,7 @@ def test_the_messages_of_a_batch_in_which_one_stops_the_lane_are_stored(
 
 
 def test_alerts_behind_one_that_kills_the_alerts_service_are_raised(
-    stack: Stack, outside: Outside, tmp_path: Path
+    stack: Stack, outside: OutsideClients, tmp_path: Path
 ) -> None:
     bad, good = f"bad-{outside.run}", [f"good{number}-{outside.run}" for number in range(8)]
     with dying(stack, "alerts", tmp_path) as process:
@@ -193,8 +193,8 @@ def test_alerts_behind_one_that_kills_the_alerts_service_are_raised(
         assert [alerts(outside, source) for source in good] == [[("PANIC", 1)]] * len(good)
 
         # And this one is among the dead letters, with its reason, after three deaths of the process
-        def letters() -> list[dead_letter_queue.DeadLetter]:
-            found = dead_letter_queue.look(outside.env["AMQP_URI"])
+        def letters() -> list[dead_letter_queue.QueuedDeadLetter]:
+            found = dead_letter_queue.oldest_dead_letters(outside.env["AMQP_URI"])
             return [letter for letter in found if bad.encode() in letter.body]
 
         until(process, outside, letters)
@@ -209,7 +209,7 @@ def test_alerts_behind_one_that_kills_the_alerts_service_are_raised(
 
 
 def test_positions_beside_one_that_kills_the_location_service_are_stored(
-    stack: Stack, outside: Outside, tmp_path: Path
+    stack: Stack, outside: OutsideClients, tmp_path: Path
 ) -> None:
     # Given positions of many guards in the queues of all shards, and one of them kills the handler
     guards = [f"guard-{outside.run}-{number}" for number in range(24)]
@@ -227,10 +227,10 @@ def test_positions_beside_one_that_kills_the_location_service_are_stored(
         until(process, outside, lambda: len(outside.rows(query, guards)) == len(guards) - 1)
 
         # And this one is among the dead letters, with its reason, after three deaths of the process
-        def letters() -> list[dead_letter_queue.DeadLetter]:
+        def letters() -> list[dead_letter_queue.QueuedDeadLetter]:
             return [
                 found
-                for found in dead_letter_queue.look(outside.env["AMQP_URI"])
+                for found in dead_letter_queue.oldest_dead_letters(outside.env["AMQP_URI"])
                 if bad.encode() in found.body
             ]
 
@@ -241,7 +241,7 @@ def test_positions_beside_one_that_kills_the_location_service_are_stored(
 
 
 def test_an_alert_whose_handler_never_ends_stops_nothing_for_good(
-    stack: Stack, outside: Outside, tmp_path: Path
+    stack: Stack, outside: OutsideClients, tmp_path: Path
 ) -> None:
     # Given an alerts service that may stand still for 3 s, and an alert whose handler waits
     # for nothing
@@ -271,7 +271,7 @@ def test_an_alert_whose_handler_never_ends_stops_nothing_for_good(
         assert "Event().wait()" in log, "the log does not show where the handler stood"
 
         # And the alert that no process survives is a dead letter in the end
-        found = dead_letter_queue.look
+        found = dead_letter_queue.oldest_dead_letters
         until(
             process,
             outside,
@@ -281,7 +281,9 @@ def test_an_alert_whose_handler_never_ends_stops_nothing_for_good(
 
 
 @pytest.mark.long
-def test_a_lane_that_waits_for_ever_is_started_again(stack: Stack, outside: Outside, tmp_path: Path) -> None:
+def test_a_lane_that_waits_for_ever_is_started_again(
+    stack: Stack, outside: OutsideClients, tmp_path: Path
+) -> None:
     bad = f"bad-{outside.run}"
     with dying(stack, "mqtt_gateway-alert", tmp_path) as lane:
         outside.publish(f"alert/panic/{bad}", b'{"message":"' + WAITS + b'"}')

@@ -27,7 +27,7 @@ from services.contracts.errors import Misconfigured
 CHOOSER = """
 import json, sys
 from ops.local import ports
-reserved = ports.Reservations()
+reserved = ports.PortReservations()
 sys.stdin.readline()
 print(json.dumps(ports.choose({}, take=reserved.take)), flush=True)
 sys.stdin.readline()
@@ -78,7 +78,7 @@ def test_checkouts_that_start_at_once_choose_different_ports(choosers: list[Choo
     # Then no two have a port in common, and none has one that a seventh could take
     numbers = [port for ports_of_one in chosen for port in ports_of_one.values()]
     assert len(numbers) == len(set(numbers)) == len(choosers) * len(ports.NAMES)
-    seventh = ports.Reservations()
+    seventh = ports.PortReservations()
     assert not any(seventh.take(port) for port in numbers)
     seventh.close()
 
@@ -87,7 +87,7 @@ def test_a_checkout_that_is_killed_gives_its_ports_back(choosers: list[Chooser])
     first, *_ = choosers
     first.order()
     port = first.chosen()["redis"]
-    other = ports.Reservations()
+    other = ports.PortReservations()
     assert not other.take(port)
     first.end()
     assert other.take(port)
@@ -96,7 +96,7 @@ def test_a_checkout_that_is_killed_gives_its_ports_back(choosers: list[Chooser])
 
 
 def test_a_port_in_use_is_not_reserved_and_all_taken_is_an_error() -> None:
-    reserved = ports.Reservations()
+    reserved = ports.PortReservations()
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert not reserved.take(server.getsockname()[1])
     with pytest.raises(Misconfigured, match="no free port"):

@@ -21,7 +21,7 @@ from ops.local.stack import Stack
 from services.platform.database import DATABASE_ROLES
 from tests.conftest import admin_cursor
 from tests.support.commands import run_vigil
-from tests.support.mqtt_device import Client, Refused
+from tests.support.mqtt_device import ConnectionRefused, MqttClient
 
 GATEWAY, ADMIN, WATCHDOG = (f"Hs82jsk2Kd-{who}" for who in ("gateway", "admin", "watchdog"))
 
@@ -166,11 +166,11 @@ def test_the_written_broker_lets_in_who_it_should_and_nobody_else(broker: Writte
     broker.write()
     assert not (broker.directory / "tls" / "ca-key.pem").exists()
     broker.start()
-    with pytest.raises(Refused):
-        Client(broker.ports["mqtt"], "stranger")
-    with pytest.raises(Refused):
-        Client(broker.ports["mqtt"], "x", username="vigil-gateway", password="wrong")
-    gateway = Client(broker.ports["mqtt"], "x", username="vigil-gateway", password=GATEWAY)
+    with pytest.raises(ConnectionRefused):
+        MqttClient(broker.ports["mqtt"], "stranger")
+    with pytest.raises(ConnectionRefused):
+        MqttClient(broker.ports["mqtt"], "x", username="vigil-gateway", password="wrong")
+    gateway = MqttClient(broker.ports["mqtt"], "x", username="vigil-gateway", password=GATEWAY)
     assert gateway.subscribe("alert/#")
     gateway.close()
 

@@ -12,9 +12,9 @@ from sqlalchemy.exc import DataError
 from services.contracts.errors import Unavailable
 from services.platform import config
 from services.platform.database import make_engine, transaction
-from services.platform.prepared_statements import Prepared
+from services.platform.prepared_statements import PreparedStatement
 
-ADD = Prepared(
+ADD = PreparedStatement(
     "SELECT CAST(:left AS int) + CAST(:right AS int) AS sum, '100 %'::text AS share, :left::text AS again"
 )
 PLANS = text("SELECT name, generic_plans + custom_plans AS runs FROM pg_prepared_statements")
@@ -73,7 +73,7 @@ def test_a_new_connection_prepares_it_again(one: Engine) -> None:
 
 def test_a_plan_of_a_former_schema_costs_one_transaction(one: Engine) -> None:
     # Given a statement whose table changes the type of a column while it is prepared
-    read = Prepared("SELECT kept FROM changed WHERE id = CAST(:id AS int)")
+    read = PreparedStatement("SELECT kept FROM changed WHERE id = CAST(:id AS int)")
     with transaction(one) as connection:
         connection.execute(text("CREATE TABLE changed (id int, kept int)"))
         connection.execute(text("INSERT INTO changed VALUES (1, 7)"))
@@ -92,7 +92,7 @@ def test_a_plan_of_a_former_schema_costs_one_transaction(one: Engine) -> None:
 
 
 def test_values_go_by_their_names_in_any_order_and_none_may_be_missing(one: Engine) -> None:
-    subtract = Prepared("SELECT CAST(:b AS int) - CAST(:a AS int) - CAST(:b AS int)")
+    subtract = PreparedStatement("SELECT CAST(:b AS int) - CAST(:a AS int) - CAST(:b AS int)")
     assert subtract.names == ("b", "a")
     with transaction(one) as connection:
         assert subtract.run(connection, {"a": 1, "b": 5}).scalar_one() == -1

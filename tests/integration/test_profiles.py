@@ -14,16 +14,16 @@ from PIL import Image
 from sqlalchemy import Engine, text
 
 from services.alerts.evidence import store as evidence_store
-from services.alerts.lifecycle import Action
+from services.alerts.lifecycle import AlertAction
 from services.alerts.occurrences import Occurrence
-from services.alerts.store import Deed
+from services.alerts.store import PersonAction
 from services.contracts.errors import Conflict, NotFound, Refused
 from services.contracts.events import AlertType, Severity
 from services.contracts.people import GuardProfile, SiteProfile
 from services.directory.people.pictures import prepared
 from services.directory.people.store import ProfileStore
 from services.platform.database import Database
-from tests.support.alerts_domain import Desk
+from tests.support.alerts_domain import AlertsDomain
 from tests.support.commands import run_vigil
 
 NOW = datetime.now(UTC)
@@ -57,7 +57,7 @@ def set_guard(profiles: ProfileStore, **changes: Any) -> GuardProfile:
     return stored.profile
 
 
-def raise_alert(desk: Desk, source: str = "guard-1") -> str:
+def raise_alert(desk: AlertsDomain, source: str = "guard-1") -> str:
     occurrence = Occurrence(
         key=uuid4().bytes,
         tenant_id=1,
@@ -139,7 +139,7 @@ def test_a_picture_is_kept_replaced_and_removed_on_record(profiles: ProfileStore
 
 
 def test_an_alert_keeps_what_was_on_record_when_it_was_raised(
-    profiles: ProfileStore, desk: Desk, engine: Engine
+    profiles: ProfileStore, desk: AlertsDomain, engine: Engine
 ) -> None:
     # Given a guard and a site with profiles, and a shift
     set_guard(profiles, telephones=[{"number": FIRST}])
@@ -177,7 +177,9 @@ def test_an_alert_keeps_what_was_on_record_when_it_was_raised(
     assert KEYHOLDER not in repr(viewer)
 
 
-def test_an_alert_of_an_unknown_source_and_a_device_say_so(profiles: ProfileStore, desk: Desk) -> None:
+def test_an_alert_of_an_unknown_source_and_a_device_say_so(
+    profiles: ProfileStore, desk: AlertsDomain
+) -> None:
     profiles.change("device", "cam-1", {"mounted_at": "Gate, pole 3"}, tenant_id=1, by="Ann")
     unknown, device = (
         desk.store.get_people(
@@ -192,12 +194,14 @@ def test_an_alert_of_an_unknown_source_and_a_device_say_so(profiles: ProfileStor
 
 
 def test_the_evidence_has_the_snapshot_under_its_hash(
-    profiles: ProfileStore, desk: Desk, database: Database
+    profiles: ProfileStore, desk: AlertsDomain, database: Database
 ) -> None:
     set_guard(profiles, telephones=[{"number": FIRST}], call_sign="Kilo 1")
     alert_id = raise_alert(desk)
     set_guard(profiles, telephones=[{"number": SECOND}], call_sign="Kilo 9")
-    desk.store.act(Deed(Action.CALL, "Olga", "Asha: no answer"), tenant_id=1, alert_id=alert_id, now=NOW)
+    desk.store.act(
+        PersonAction(AlertAction.CALL, "Olga", "Asha: no answer"), tenant_id=1, alert_id=alert_id, now=NOW
+    )
     with database.of(1, snapshot=True) as connection:
         gathered = evidence_store.gather(
             connection, tenant_id=1, alert_id=alert_id, now=NOW, say=lambda _: None
@@ -211,14 +215,14 @@ def test_the_evidence_has_the_snapshot_under_its_hash(
 
 
 def test_a_guard_s_profile_is_erased_with_the_guard(
-    profiles: ProfileStore, desk: Desk, engine: Engine, environment: dict[str, str]
+    profiles: ProfileStore, desk: AlertsDomain, engine: Engine, environment: dict[str, str]
 ) -> None:
     # Given a guard with numbers and a photo, an alert, and a note of another that names the number
     contact = {"name": "Ravi Erased", "number": EMERGENCY}
     set_guard(profiles, telephones=[{"number": FIRST}], emergency_contact=contact)
     profiles.set_picture("guard", "guard-1", prepared(picture("red")), tenant_id=1, by="Ann")
     alert_id = raise_alert(desk)
-    desk.store.act(Deed(Action.RESOLVE, "Olga", ""), tenant_id=1, alert_id=alert_id, now=NOW)
+    desk.store.act(PersonAction(AlertAction.RESOLVE, "Olga", ""), tenant_id=1, alert_id=alert_id, now=NOW)
     with engine.begin() as connection:
         connection.execute(
             text("UPDATE device SET name = 'phone ' || :number WHERE tenant_id = 1"), {"number": FIRST}
@@ -289,7 +293,7 @@ def test_a_photo_is_set_by_a_command(
 
 
 def test_an_alert_from_before_snapshots_says_that_there_is_none(
-    profiles: ProfileStore, desk: Desk, engine: Engine
+    profiles: ProfileStore, desk: AlertsDomain, engine: Engine
 ) -> None:
     assert profiles
     alert_id = raise_alert(desk)

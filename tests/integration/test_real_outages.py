@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from services.contracts.errors import Outage, Unavailable
 from services.feed.stream import LEFT_ALONE_S, FeedWriter
-from services.messaging.publisher import Letter, Outlet, ask_rabbitmq
+from services.messaging.publisher import ChannelPool, EncodedMessage, check_rabbitmq
 from services.platform import database, redis_client
 from services.platform.config import Config
 from services.platform.outages import outage_in
@@ -59,24 +59,24 @@ def outage_of(work: Callable[[], object]) -> str:
 
 def test_a_server_that_is_not_there_is_an_outage_whichever_it_is(config: Config, closed: int) -> None:
     without = at_port(config, closed)
-    assert outage_of(lambda: database.ask_database(without)) == "postgres"
-    assert outage_of(lambda: redis_client.ask_redis(without)) == "redis"
-    assert outage_of(lambda: ask_rabbitmq(without.amqp)) == "amqp"
-    letter = Letter("anything", "anything", b"", {})
-    assert outage_of(lambda: Outlet(without.amqp, links=1).send([letter])) == "amqp"
+    assert outage_of(lambda: database.check_database(without)) == "postgres"
+    assert outage_of(lambda: redis_client.check_redis(without)) == "redis"
+    assert outage_of(lambda: check_rabbitmq(without.amqp)) == "amqp"
+    letter = EncodedMessage("anything", "anything", b"", {})
+    assert outage_of(lambda: ChannelPool(without.amqp, links=1).send([letter])) == "amqp"
 
 
 def test_servers_that_answer_are_no_outage(config: Config) -> None:
-    database.ask_database(config)
-    redis_client.ask_redis(config)
-    ask_rabbitmq(config.amqp)
+    database.check_database(config)
+    redis_client.check_redis(config)
+    check_rabbitmq(config.amqp)
 
 
 def test_a_server_that_never_says_a_word_is_an_outage(config: Config, silent: int) -> None:
     hanging = at_port(config, silent)
-    assert outage_of(lambda: redis_client.ask_redis(hanging)) == "redis"
-    letter = Letter("anything", "anything", b"", {})
-    assert outage_of(lambda: Outlet(hanging.amqp, links=1).send([letter])) == "amqp"
+    assert outage_of(lambda: redis_client.check_redis(hanging)) == "redis"
+    letter = EncodedMessage("anything", "anything", b"", {})
+    assert outage_of(lambda: ChannelPool(hanging.amqp, links=1).send([letter])) == "amqp"
 
 
 def test_a_redis_that_never_says_a_word_is_waited_for_once_and_then_left_alone_for_a_moment(
@@ -109,7 +109,7 @@ def test_each_client_of_redis_gives_up_after_a_second(config: Config, silent: in
     )
     for settings in (hanging, sentinel):
         began_s = time.monotonic()
-        assert outage_of(lambda settings=settings: redis_client.ask_redis(settings)) == "redis"  # type: ignore[misc]
+        assert outage_of(lambda settings=settings: redis_client.check_redis(settings)) == "redis"  # type: ignore[misc]
         assert time.monotonic() - began_s < WAITED_S
 
 
@@ -184,7 +184,7 @@ def test_a_value_of_the_wrong_kind_in_redis_is_no_outage(config: Config) -> None
 
 
 def test_an_exchange_that_is_not_there_is_no_outage(config: Config) -> None:
-    letter = Letter("no-such-exchange", "anything", b"", {})
+    letter = EncodedMessage("no-such-exchange", "anything", b"", {})
     with pytest.raises(Unavailable) as caught:
-        Outlet(config.amqp, links=1).send([letter])
+        ChannelPool(config.amqp, links=1).send([letter])
     assert not isinstance(caught.value, Outage)

@@ -16,11 +16,11 @@ from services.contracts.enum_words import inside
 from services.contracts.events import AlertType
 from services.contracts.families import DEVICE, SENSOR, DeviceReading, Origin, Reading, SensorReading
 from services.ingestion.effects import Effects
-from services.ingestion.source_registry import Registry
+from services.ingestion.source_registry import SourceRegistry
 from services.platform.config import Config
 from services.platform.database import Database
-from services.telemetry.intake import Intake
-from services.telemetry.rule_cache import RuleBook
+from services.telemetry.intake import ReadingIntake
+from services.telemetry.rule_cache import RuleCache
 from services.telemetry.rules import parse_rules
 from services.telemetry.store import TelemetryStore
 
@@ -36,10 +36,12 @@ class Bench:
     def store(
         self, *readings: Reading, registration: Literal["open", "closed"] = "open", default_tenant_id: int = 1
     ) -> Effects:
-        registry = Registry(self._database, registration=registration, default_tenant_id=default_tenant_id)
-        book = RuleBook(parse_rules(self._config.rules), registry, lambda _: ())
+        registry = SourceRegistry(
+            self._database, registration=registration, default_tenant_id=default_tenant_id
+        )
+        book = RuleCache(parse_rules(self._config.rules), registry, lambda _: ())
         shape = SENSOR if isinstance(readings[0], SensorReading) else DEVICE
-        return Intake(TelemetryStore(self._database), registry, shape, book).store(readings, now=NOW)
+        return ReadingIntake(TelemetryStore(self._database), registry, shape, book).store(readings, now=NOW)
 
     def run(self, statement: str) -> list[Any]:
         with self.engine.begin() as connection:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from services.alerts.lifecycle import Action
+from services.alerts.lifecycle import AlertAction
 from services.contracts.errors import Refused
 from services.contracts.events import Alert, AlertStatus, AlertType, Severity
 from services.platform.config import Config
 from services.platform.database import Database
-from tests.support.alerts_domain import Desk, after
+from tests.support.alerts_domain import AlertsDomain, after
 from tests.support.commands import run_vigil
 
 DOOR: dict[str, Any] = {
@@ -33,17 +33,17 @@ SMOKE: dict[str, Any] = {
 }
 
 
-def called(desk: Desk, alert: Alert, *, at: float) -> int:
+def called(desk: AlertsDomain, alert: Alert, *, at: float) -> int:
     """Return the number of notification requests that an alert has led to by then."""
     desk.follow(at)
     return len([request for request in desk.wire.requests if request.alert.id == alert.id])
 
 
-def rounds(desk: Desk) -> list[tuple[int, int]]:
+def rounds(desk: AlertsDomain) -> list[tuple[int, int]]:
     return desk.wire.steps()
 
 
-def test_each_repeat_keeps_its_text_and_place_and_the_newest_text_is_shown(desk: Desk) -> None:
+def test_each_repeat_keeps_its_text_and_place_and_the_newest_text_is_shown(desk: AlertsDomain) -> None:
     alert = desk.raise_alert(message="panic button").alert
     desk.raise_alert(at=after(5), message="two men with knives at gate 4", lat=12.97123, lon=77.59012)
     found = desk.raise_alert(at=after(6), message="PANIC from guard-1", spoken=False).alert
@@ -56,7 +56,9 @@ def test_each_repeat_keeps_its_text_and_place_and_the_newest_text_is_shown(desk:
     ]
 
 
-def test_what_a_device_kept_for_a_while_does_not_replace_newer_words_and_a_newer_place(desk: Desk) -> None:
+def test_what_a_device_kept_for_a_while_does_not_replace_newer_words_and_a_newer_place(
+    desk: AlertsDomain,
+) -> None:
     alert = desk.raise_alert(at=after(60), message="at the gate", lat=1.0, lon=2.0).alert
     late = {"recorded_at": after(0), "received_at": after(70), "buffered": True, "lat": 8.0, "lon": 9.0}
     found = desk.raise_alert(at=after(70), message="on the stairs", **late).alert
@@ -64,9 +66,9 @@ def test_what_a_device_kept_for_a_while_does_not_replace_newer_words_and_a_newer
     assert desk.get(alert.id).timeline[-1].note == "on the stairs (8.00000, 9.00000)"
 
 
-@pytest.mark.parametrize("taken", [Action.ACKNOWLEDGE, Action.START])
+@pytest.mark.parametrize("taken", [AlertAction.ACKNOWLEDGE, AlertAction.START])
 def test_a_graver_repeat_returns_the_alert_to_new_and_calls_its_holder_and_the_others(
-    desk: Desk, engine: Engine, taken: Action
+    desk: AlertsDomain, engine: Engine, taken: AlertAction
 ) -> None:
     with engine.begin() as connection:
         connection.execute(
@@ -101,27 +103,27 @@ def test_a_graver_repeat_returns_the_alert_to_new_and_calls_its_holder_and_the_o
     ],
 )
 def test_a_second_press_calls_again_after_thirty_seconds_and_not_before(
-    desk: Desk, config: Config, kind: AlertType, topic: str
+    desk: AlertsDomain, config: Config, kind: AlertType, topic: str
 ) -> None:
     again_s = config.alerts.press_again_s
     press = {"alert_type": kind, "dedup_key": f"{kind}:guard-1", "topic": topic}
     alert = desk.raise_alert(**press).alert
     desk.follow(0)
-    desk.act(alert.id, Action.ACKNOWLEDGE, at=1)
-    desk.act(alert.id, Action.START, at=2)
+    desk.act(alert.id, AlertAction.ACKNOWLEDGE, at=1)
+    desk.act(alert.id, AlertAction.START, at=2)
     soon = desk.raise_alert(at=after(again_s), **press).alert
     assert (soon.status, soon.occurrences) == (AlertStatus.IN_PROGRESS, 2)
     assert called(desk, alert, at=again_s) == 1
     later = desk.raise_alert(at=after(again_s + 1), **press, lat=1.0, lon=2.0).alert
     assert (later.status, later.previous_holder, later.lat) == (AlertStatus.NEW, "ann", 1.0)
     assert called(desk, alert, at=again_s + 1) == 2
-    desk.act(alert.id, Action.ACKNOWLEDGE, at=again_s + 2, by="bob")
+    desk.act(alert.id, AlertAction.ACKNOWLEDGE, at=again_s + 2, by="bob")
     third = desk.raise_alert(at=after(2 * again_s), **press).alert
     assert third.status is AlertStatus.ACKNOWLEDGED, "the time counts from the last press that called people"
     assert called(desk, alert, at=2 * again_s) == 2
 
 
-def test_a_second_press_of_an_alert_that_nobody_has_begins_a_new_round(desk: Desk) -> None:
+def test_a_second_press_of_an_alert_that_nobody_has_begins_a_new_round(desk: AlertsDomain) -> None:
     alert = desk.raise_alert().alert
     desk.follow(0)
     again = desk.raise_alert(at=after(40)).alert
@@ -131,17 +133,19 @@ def test_a_second_press_of_an_alert_that_nobody_has_begins_a_new_round(desk: Des
 
 
 @pytest.mark.parametrize("severity", [Severity.HIGH, Severity.MEDIUM, Severity.LOW])
-def test_a_repeat_of_what_is_no_life_safety_alert_calls_nobody_again(desk: Desk, severity: Severity) -> None:
+def test_a_repeat_of_what_is_no_life_safety_alert_calls_nobody_again(
+    desk: AlertsDomain, severity: Severity
+) -> None:
     alert = desk.raise_alert(**{**DOOR, "severity": Severity.HIGH}).alert
     desk.follow(0)
-    desk.act(alert.id, Action.ACKNOWLEDGE, at=1)
+    desk.act(alert.id, AlertAction.ACKNOWLEDGE, at=1)
     found = desk.raise_alert(at=after(600), **{**DOOR, "severity": severity}, message="again").alert
     assert (found.status, found.occurrences, found.message) == (AlertStatus.ACKNOWLEDGED, 2, "again")
     assert called(desk, alert, at=600) == 1
 
 
-@pytest.mark.parametrize("taken", [Action.ACKNOWLEDGE, Action.START])
-def test_a_second_fire_after_the_first_was_over_calls_again(desk: Desk, taken: Action) -> None:
+@pytest.mark.parametrize("taken", [AlertAction.ACKNOWLEDGE, AlertAction.START])
+def test_a_second_fire_after_the_first_was_over_calls_again(desk: AlertsDomain, taken: AlertAction) -> None:
     alert = desk.raise_alert(**SMOKE).alert
     desk.follow(0)
     desk.act(alert.id, taken, at=1)
@@ -154,10 +158,10 @@ def test_a_second_fire_after_the_first_was_over_calls_again(desk: Desk, taken: A
     assert called(desk, alert, at=5) == 2
 
 
-def test_a_beginning_of_before_the_end_that_comes_late_calls_nobody_again(desk: Desk) -> None:
+def test_a_beginning_of_before_the_end_that_comes_late_calls_nobody_again(desk: AlertsDomain) -> None:
     alert = desk.raise_alert(at=after(0), **SMOKE).alert
     desk.follow(0)
-    desk.act(alert.id, Action.ACKNOWLEDGE, at=1)
+    desk.act(alert.id, AlertAction.ACKNOWLEDGE, at=1)
     desk.store.clear(tenant_id=1, dedup_key="FIRE:smoke-1", at=after(30), note="NORMAL", now=after(30))
     found = desk.raise_alert(at=after(40), **SMOKE, recorded_at=after(20), received_at=after(40)).alert
     assert (found.status, found.cleared_at) == (AlertStatus.ACKNOWLEDGED, after(30))
@@ -165,7 +169,9 @@ def test_a_beginning_of_before_the_end_that_comes_late_calls_nobody_again(desk: 
     assert called(desk, alert, at=40) == 1
 
 
-def test_a_beginning_that_is_heard_of_after_its_end_is_raised_called_and_marked_over(desk: Desk) -> None:
+def test_a_beginning_that_is_heard_of_after_its_end_is_raised_called_and_marked_over(
+    desk: AlertsDomain,
+) -> None:
     desk.store.clear(tenant_id=1, dedup_key="FIRE:smoke-1", at=after(50), note="NORMAL", now=after(50))
     alert = desk.raise_alert(at=after(60), **SMOKE, recorded_at=after(0), received_at=after(60)).alert
     assert (alert.status, alert.cleared_at) == (AlertStatus.NEW, after(50))
@@ -174,7 +180,7 @@ def test_a_beginning_that_is_heard_of_after_its_end_is_raised_called_and_marked_
 
 
 def test_of_a_new_alert_that_is_over_and_begins_again_people_are_called_once_the_ladder_has_ended(
-    desk: Desk,
+    desk: AlertsDomain,
 ) -> None:
     policy = {"HIGH": {"steps": [{"after_s": 0, "channels": ["sms"], "who": ["contact:Asha"]}]}}
     desk.plans.set_policy(tenant_id=1, site_id=None, policy=policy, by="ann")
@@ -191,19 +197,19 @@ def test_of_a_new_alert_that_is_over_and_begins_again_people_are_called_once_the
 
 
 def test_on_the_shelf_a_graver_repeat_calls_at_once_and_one_after_the_end_when_the_shelving_ends(
-    desk: Desk,
+    desk: AlertsDomain,
 ) -> None:
     alert = desk.raise_alert(**DOOR).alert
     desk.follow(0)
-    desk.act(alert.id, Action.ACKNOWLEDGE, at=1)
-    desk.act(alert.id, Action.SHELVE, at=2, note="being repaired", until=after(600))
+    desk.act(alert.id, AlertAction.ACKNOWLEDGE, at=1)
+    desk.act(alert.id, AlertAction.SHELVE, at=2, note="being repaired", until=after(600))
     high = {**DOOR, "severity": Severity.HIGH}
     found = desk.raise_alert(at=after(3), **high).alert
     assert (found.status, found.shelved_until) == (AlertStatus.NEW, None)
     assert called(desk, alert, at=3) == 2
 
-    desk.act(alert.id, Action.ACKNOWLEDGE, at=4)
-    desk.act(alert.id, Action.SHELVE, at=5, note="being repaired", until=after(600))
+    desk.act(alert.id, AlertAction.ACKNOWLEDGE, at=4)
+    desk.act(alert.id, AlertAction.SHELVE, at=5, note="being repaired", until=after(600))
     desk.store.clear(tenant_id=1, dedup_key=DOOR["dedup_key"], at=after(6), note="closed", now=after(6))
     muted = desk.raise_alert(at=after(7), **high).alert
     assert (muted.status, muted.shelved_until) == (AlertStatus.NEW, after(600))
@@ -212,17 +218,19 @@ def test_on_the_shelf_a_graver_repeat_calls_at_once_and_one_after_the_end_when_t
     assert called(desk, alert, at=600) == 3
 
 
-def test_a_life_safety_alert_that_was_shelved_before_an_upgrade_comes_off_the_shelf(desk: Desk) -> None:
+def test_a_life_safety_alert_that_was_shelved_before_an_upgrade_comes_off_the_shelf(
+    desk: AlertsDomain,
+) -> None:
     alert = desk.raise_alert(**SMOKE).alert
     desk.follow(0)
-    desk.act(alert.id, Action.SHELVE, at=1, note="being repaired", until=after(3600))
+    desk.act(alert.id, AlertAction.SHELVE, at=1, note="being repaired", until=after(3600))
     found = desk.raise_alert(at=after(2), **SMOKE).alert
     assert (found.shelved_until, found.status) == (None, AlertStatus.NEW)
     assert called(desk, alert, at=2) == 2
 
 
 def test_a_storm_holds_back_neither_a_fire_nor_what_cannot_be_read_nor_a_graver_repeat(
-    desk: Desk, config: Config
+    desk: AlertsDomain, config: Config
 ) -> None:
     for number in range(config.alerts.storm.alerts + 2):
         desk.raise_alert(at=after(number / 10), site_id=1, **{**DOOR, "dedup_key": f"k{number}"})
@@ -243,17 +251,17 @@ def test_a_storm_holds_back_neither_a_fire_nor_what_cannot_be_read_nor_a_graver_
 
 
 def test_an_unreadable_panic_that_is_sent_again_calls_again_and_other_words_are_other_alerts(
-    desk: Desk,
+    desk: AlertsDomain,
 ) -> None:
     base = {"alert_type": AlertType.UNREADABLE_ALERT, "topic": "alert/x/guard-1"}
     panic = {**base, "dedup_key": "UNREADABLE_ALERT:guard-1:panic", "word": "panic"}
     battery = {**base, "dedup_key": "UNREADABLE_ALERT:guard-1:low_battery", "word": "low_battery"}
     first = desk.raise_alert(**battery, severity=Severity.HIGH).alert
-    desk.act(first.id, Action.ACKNOWLEDGE, at=1)
+    desk.act(first.id, AlertAction.ACKNOWLEDGE, at=1)
     second = desk.raise_alert(at=after(2), **panic).alert
     assert second.id != first.id
     desk.follow(2)
-    desk.act(second.id, Action.ACKNOWLEDGE, at=3)
+    desk.act(second.id, AlertAction.ACKNOWLEDGE, at=3)
     assert desk.raise_alert(at=after(60), **panic).alert.status is AlertStatus.NEW
     assert (
         desk.raise_alert(at=after(60), **battery, severity=Severity.HIGH).alert.status
@@ -268,12 +276,12 @@ def test_an_unreadable_panic_that_is_sent_again_calls_again_and_other_words_are_
     ids=["none", "last fix", "61 s"],
 )
 def test_the_same_bytes_without_a_live_time_after_the_end_are_a_second_alert(
-    desk: Desk, msg_id: str | None, clock_suspect: bool, recorded: float
+    desk: AlertsDomain, msg_id: str | None, clock_suspect: bool, recorded: float
 ) -> None:
     key = os.urandom(16)
     sent = {"key": key, "msg_id": msg_id, "clock_suspect": clock_suspect, "recorded_at": after(recorded)}
     first = desk.raise_alert(**sent).alert
-    desk.act(first.id, Action.RESOLVE, at=1)
+    desk.act(first.id, AlertAction.RESOLVE, at=1)
     second = desk.raise_alert(at=after(2), **sent).alert
     assert second.id != first.id
     assert (second.status, second.flags) == (AlertStatus.NEW, ("seen_before",))
@@ -285,7 +293,7 @@ def test_the_same_bytes_without_a_live_time_after_the_end_are_a_second_alert(
 
 @pytest.mark.parametrize(("msg_id", "within_s"), [("1", 600), (None, 5)])
 def test_while_the_alert_is_open_the_same_bytes_count_again_after_a_while(
-    desk: Desk, msg_id: str | None, within_s: float
+    desk: AlertsDomain, msg_id: str | None, within_s: float
 ) -> None:
     sent = {"key": os.urandom(16), "msg_id": msg_id, "clock_suspect": True}
     desk.raise_alert(**sent)
@@ -295,10 +303,12 @@ def test_while_the_alert_is_open_the_same_bytes_count_again_after_a_while(
 
 
 @pytest.mark.parametrize("late_s", [0.5, 20, 59])
-def test_a_redelivery_with_a_live_time_has_one_effect_even_after_the_end(desk: Desk, late_s: float) -> None:
+def test_a_redelivery_with_a_live_time_has_one_effect_even_after_the_end(
+    desk: AlertsDomain, late_s: float
+) -> None:
     sent = {"key": os.urandom(16), "recorded_at": after(0)}
     first = desk.raise_alert(**sent).alert
-    desk.act(first.id, Action.RESOLVE, at=0)
+    desk.act(first.id, AlertAction.RESOLVE, at=0)
     again = desk.raise_alert(at=after(late_s), **sent)
     assert (again.alert.id, again.entry_ids) == (first.id, ())
 
@@ -314,16 +324,16 @@ def test_a_redelivery_with_a_live_time_has_one_effect_even_after_the_end(desk: D
     ],
 )
 def test_only_where_a_life_may_be_at_stake_doubt_ends_in_a_second_alert(
-    desk: Desk, kind: AlertType, counts: bool
+    desk: AlertsDomain, kind: AlertType, counts: bool
 ) -> None:
     sent = {"key": os.urandom(16), "clock_suspect": True, "alert_type": kind, "dedup_key": f"{kind}:guard-1"}
     first = desk.raise_alert(**sent).alert
-    desk.act(first.id, Action.RESOLVE, at=1)
+    desk.act(first.id, AlertAction.RESOLVE, at=1)
     second = desk.raise_alert(at=after(2), **sent)
     assert (second.alert.id != first.id, bool(second.entry_ids)) == (counts, counts)
 
 
-def test_an_alert_that_was_erased_does_not_hide_the_next_press(desk: Desk, engine: Engine) -> None:
+def test_an_alert_that_was_erased_does_not_hide_the_next_press(desk: AlertsDomain, engine: Engine) -> None:
     sent = {"key": os.urandom(16), "clock_suspect": True}
     desk.raise_alert(**sent)
     with engine.begin() as connection:
@@ -332,7 +342,7 @@ def test_an_alert_that_was_erased_does_not_hide_the_next_press(desk: Desk, engin
 
 
 @pytest.fixture
-def crew(desk: Desk, engine: Engine) -> Desk:
+def crew(desk: AlertsDomain, engine: Engine) -> AlertsDomain:
     """Write guards, a button that one of them carries, a user, and their contacts."""
     with engine.begin() as connection:
         for statement in (
@@ -360,7 +370,7 @@ def crew(desk: Desk, engine: Engine) -> Desk:
     ids=str,
 )
 def test_a_silent_alert_is_sent_to_nobody_who_is_its_source_nor_to_their_phone(
-    crew: Desk, source: dict[str, str]
+    crew: AlertsDomain, source: dict[str, str]
 ) -> None:
     crew.raise_alert(**source, silent=True)
     crew.follow(0)
@@ -369,7 +379,9 @@ def test_a_silent_alert_is_sent_to_nobody_who_is_its_source_nor_to_their_phone(
     assert "+919876543212" not in {a for target in request.targets for a in target.addresses.values()}
 
 
-def test_a_silent_alert_whose_only_contact_is_its_source_goes_to_others_all_the_same(crew: Desk) -> None:
+def test_a_silent_alert_whose_only_contact_is_its_source_goes_to_others_all_the_same(
+    crew: AlertsDomain,
+) -> None:
     policy = {"PANIC": {"steps": [{"after_s": 0, "channels": ["sms"], "who": ["contact:ravi"]}]}}
     crew.plans.set_policy(tenant_id=1, site_id=None, policy=policy, by="ann")
     crew.raise_alert(silent=True)
@@ -378,7 +390,7 @@ def test_a_silent_alert_whose_only_contact_is_its_source_goes_to_others_all_the_
 
 
 def test_with_nobody_but_its_source_a_silent_alert_is_sent_to_nobody_and_the_record_says_so(
-    crew: Desk, engine: Engine
+    crew: AlertsDomain, engine: Engine
 ) -> None:
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM contact WHERE name <> 'ravi'"))
@@ -389,7 +401,7 @@ def test_with_nobody_but_its_source_a_silent_alert_is_sent_to_nobody_and_the_rec
 
 
 def test_a_loud_alert_is_sent_to_its_source_too_and_from_the_repeat_on_that_makes_it_silent_no_more(
-    crew: Desk,
+    crew: AlertsDomain,
 ) -> None:
     crew.raise_alert()
     crew.follow(0)
@@ -398,7 +410,9 @@ def test_a_loud_alert_is_sent_to_its_source_too_and_from_the_repeat_on_that_make
     assert ["ravi" in {t.name for t in r.targets} for r in crew.wire.requests] == [True, False]
 
 
-def test_an_alert_is_assigned_to_somebody_who_is_registered_in_the_registered_form(crew: Desk) -> None:
+def test_an_alert_is_assigned_to_somebody_who_is_registered_in_the_registered_form(
+    crew: AlertsDomain,
+) -> None:
     alert = crew.raise_alert().alert
     for said, registered in (
         ("bob@x.org", "bob@x.org"),
@@ -413,7 +427,7 @@ def test_an_alert_is_assigned_to_somebody_who_is_registered_in_the_registered_fo
         assert crew.assign(alert.id, said).alert.assigned_to == registered
 
 
-def test_an_alert_is_not_assigned_to_a_name_that_nobody_has(crew: Desk) -> None:
+def test_an_alert_is_not_assigned_to_a_name_that_nobody_has(crew: AlertsDomain) -> None:
     alert = crew.raise_alert().alert
     for said, hint in (
         ("gaurd-2", "guard-2"),
@@ -428,7 +442,7 @@ def test_an_alert_is_not_assigned_to_a_name_that_nobody_has(crew: Desk) -> None:
     assert crew.get(alert.id).assigned_to is None
 
 
-def test_who_is_assigned_is_notified_by_all_that_they_have_and_each_time_anew(crew: Desk) -> None:
+def test_who_is_assigned_is_notified_by_all_that_they_have_and_each_time_anew(crew: AlertsDomain) -> None:
     alert = crew.raise_alert(message="help").alert
     for at in (1, 2):
         note = crew.assign(alert.id, "bob@x.org", at=at).alert.timeline[-1].note
@@ -442,25 +456,25 @@ def test_who_is_assigned_is_notified_by_all_that_they_have_and_each_time_anew(cr
     assert request.alert.message == "Assigned to you by ann. help"
 
 
-def test_of_a_silent_alert_its_source_is_not_notified_of_an_assignment_either(crew: Desk) -> None:
+def test_of_a_silent_alert_its_source_is_not_notified_of_an_assignment_either(crew: AlertsDomain) -> None:
     alert = crew.raise_alert(silent=True).alert
     assert "no notification was sent" in crew.assign(alert.id, "guard-1").alert.timeline[-1].note
     assert crew.wire.requests == []
 
 
 @pytest.mark.parametrize("holder", ["bob@x.org", "Bob", "guard-1"])
-def test_who_had_the_alert_is_called_by_login_by_name_or_as_a_guard(crew: Desk, holder: str) -> None:
+def test_who_had_the_alert_is_called_by_login_by_name_or_as_a_guard(crew: AlertsDomain, holder: str) -> None:
     policy = {"PANIC": {"steps": [{"after_s": 0, "channels": ["sms"], "who": ["contact:Asha"]}]}}
     crew.plans.set_policy(tenant_id=1, site_id=None, policy=policy, by="ann")
     alert = crew.raise_alert().alert
-    crew.act(alert.id, Action.ACKNOWLEDGE, at=1, by=holder)
+    crew.act(alert.id, AlertAction.ACKNOWLEDGE, at=1, by=holder)
     crew.raise_alert(at=after(60))
     crew.follow(60)
     names = {target.name for target in crew.wire.requests[-1].targets}
     assert names == {"Asha", "ravi" if holder == "guard-1" else "Bob"}
 
 
-def test_a_digest_never_holds_back_what_may_be_about_a_life(crew: Desk) -> None:
+def test_a_digest_never_holds_back_what_may_be_about_a_life(crew: AlertsDomain) -> None:
     digest = {"steps": [{"after_s": 0, "channels": ["digest"], "who": ["contacts"]}]}
     policy = dict.fromkeys(("PANIC", "UNREADABLE_ALERT", "LOW", "HIGH", "MEDIUM"), digest)
     crew.plans.set_policy(tenant_id=1, site_id=None, policy=policy, by="ann")
@@ -505,7 +519,7 @@ def test_an_alert_of_before_the_upgrade_is_followed_on_and_its_next_round_is_a_n
     engine.dispose()
     run_vigil(environment, "migrate", "up")
     database = Database(config, name="upgraded", pool_size=4)
-    desk = Desk(database, config)
+    desk = AlertsDomain(database, config)
     found = desk.raise_alert().alert
     assert (found.status, found.occurrences, found.previous_holder) == (AlertStatus.NEW, 2, "ann")
     desk.follow(0)

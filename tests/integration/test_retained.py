@@ -25,7 +25,7 @@ from ops.local import ports, servers
 from ops.servers import mosquitto
 from services.contracts.events import DeviceAlert
 from services.platform import config
-from tests.support.mqtt_device import Client
+from tests.support.mqtt_device import MqttClient
 
 SWEEP_S = 0.5
 PLACE = {"lat": 12.97, "lon": 77.59}
@@ -54,8 +54,8 @@ class Broker:
         self._process.terminate()
         self._process.wait()
 
-    def client(self, name: str = "") -> Client:
-        return Client(self.port, name or f"c{time.monotonic_ns()}")
+    def client(self, name: str = "") -> MqttClient:
+        return MqttClient(self.port, name or f"c{time.monotonic_ns()}")
 
     def retained(self) -> dict[str, bytes]:
         """Return the devices' messages that the broker retains."""

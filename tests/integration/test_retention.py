@@ -24,7 +24,7 @@ from services.contracts.families import FAMILIES
 from services.contracts.retention_classes import FOLLOWING, OF_IDENTITIES, TENANT_CLASSES, RetentionDays
 from services.platform.config import Config
 from services.platform.database import Database
-from services.retention.keeper import Keeper, Step
+from services.retention.keeper import RemovalStep, RetentionKeeper
 from tests.support.commands import run_vigil
 from tests.support.tenant_rows import fill
 
@@ -33,10 +33,10 @@ FIELD = ("mqtt_device_telemetry", "mqtt_guard_location", "mqtt_sensor_reading", 
 
 
 @pytest.fixture
-def keeper(config: Config) -> Iterator[Keeper]:
+def keeper(config: Config) -> Iterator[RetentionKeeper]:
     """Yield a keeper with the rights of the telemetry service."""
     made = Database(config, name="retention", pool_size=2)
-    yield Keeper(made, config)
+    yield RetentionKeeper(made, config)
     made.close()
 
 
@@ -105,11 +105,13 @@ def weeks(engine: Engine, table: str = "mqtt_guard_location") -> int:
     return int(one(engine, "SELECT partitions FROM vigil_partition_report() WHERE table_name = :t", t=table))
 
 
-def run(keeper: Keeper, *, dry_run: bool = False) -> list[Step]:
+def run(keeper: RetentionKeeper, *, dry_run: bool = False) -> list[RemovalStep]:
     return [step for step in keeper.steps(dry_run=dry_run) if step.rows or step.partitions]
 
 
-def test_partitions_are_made_ahead_and_the_report_says_until_when(engine: Engine, keeper: Keeper) -> None:
+def test_partitions_are_made_ahead_and_the_report_says_until_when(
+    engine: Engine, keeper: RetentionKeeper
+) -> None:
     with engine.begin() as connection:
         names = connection.execute(
             text("SELECT relation FROM vigil_partitions() WHERE lower_at > now() AND table_name = ANY(:t)"),
@@ -133,7 +135,7 @@ def test_two_that_make_partitions_at_once_make_each_once(engine: Engine, config:
 
     def work() -> None:
         database = Database(config, name="retention", pool_size=2)
-        made.append(len(Keeper(database, config).make_partitions()))
+        made.append(len(RetentionKeeper(database, config).make_partitions()))
         database.close()
 
     threads = [threading.Thread(target=work) for _ in range(2)]
@@ -146,7 +148,7 @@ def test_two_that_make_partitions_at_once_make_each_once(engine: Engine, config:
 
 
 def test_rows_of_the_default_partition_move_into_their_week_and_what_makes_no_sense_stays(
-    engine: Engine, keeper: Keeper, database: Database
+    engine: Engine, keeper: RetentionKeeper, database: Database
 ) -> None:
     with database.across() as connection:
         for days_ago in (40, 40, 100, 5_000, -400):
@@ -163,7 +165,7 @@ def test_rows_of_the_default_partition_move_into_their_week_and_what_makes_no_se
 
 @pytest.mark.usefixtures("tenants")
 def test_a_new_partition_is_seen_through_its_parent_only_and_each_tenant_sees_its_own(
-    engine: Engine, keeper: Keeper, database: Database
+    engine: Engine, keeper: RetentionKeeper, database: Database
 ) -> None:
     with database.across() as connection:
         for tenant in (OURS, THEIRS):
@@ -192,7 +194,7 @@ def test_a_new_partition_is_seen_through_its_parent_only_and_each_tenant_sees_it
     assert one(engine, "SELECT count(*) FROM pg_indexes WHERE tablename = :t", t=child) == 2
 
 
-def test_a_partition_waits_for_nobody_long(engine: Engine, keeper: Keeper) -> None:
+def test_a_partition_waits_for_nobody_long(engine: Engine, keeper: RetentionKeeper) -> None:
     with engine.begin() as connection:
         fix(connection, 1, days_ago=40)
     with engine.begin() as blocker:
@@ -206,7 +208,7 @@ def test_a_partition_waits_for_nobody_long(engine: Engine, keeper: Keeper) -> No
 
 @pytest.mark.usefixtures("tenants")
 def test_whole_weeks_go_when_no_tenant_needs_them_and_rows_of_shorter_tenants_go_before(
-    engine: Engine, keeper: Keeper
+    engine: Engine, keeper: RetentionKeeper
 ) -> None:
     policy(engine, OURS, "positions", 20)
     policy(engine, THEIRS, "positions", 200)
@@ -232,7 +234,7 @@ def test_whole_weeks_go_when_no_tenant_needs_them_and_rows_of_shorter_tenants_go
 
 @pytest.mark.usefixtures("tenants")
 def test_closed_alerts_go_whole_and_leave_their_digests_and_open_ones_never_go(
-    engine: Engine, keeper: Keeper, environment: dict[str, str]
+    engine: Engine, keeper: RetentionKeeper, environment: dict[str, str]
 ) -> None:
     old = datetime.now(UTC) - timedelta(days=1200)
     with engine.begin() as connection:
@@ -267,7 +269,7 @@ def test_closed_alerts_go_whole_and_leave_their_digests_and_open_ones_never_go(
 
 
 @pytest.mark.usefixtures("tenants")
-def test_each_class_goes_by_its_own_time(engine: Engine, keeper: Keeper) -> None:
+def test_each_class_goes_by_its_own_time(engine: Engine, keeper: RetentionKeeper) -> None:
     with engine.begin() as connection:
         for statement in (
             "UPDATE rejected_message SET received_at = now() - interval '31 days' WHERE tenant_id = 11",
@@ -294,7 +296,7 @@ def test_each_class_goes_by_its_own_time(engine: Engine, keeper: Keeper) -> None
     assert one(engine, "SELECT count(*) FROM refresh_token") == 1
 
 
-def test_a_run_that_is_stopped_in_the_middle_is_gone_on_with(engine: Engine, keeper: Keeper) -> None:
+def test_a_run_that_is_stopped_in_the_middle_is_gone_on_with(engine: Engine, keeper: RetentionKeeper) -> None:
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -321,7 +323,7 @@ def test_a_run_that_is_stopped_in_the_middle_is_gone_on_with(engine: Engine, kee
     assert one(engine, "SELECT count(*) FROM retention_run") == 1
 
 
-def test_of_two_runs_at_once_one_works(engine: Engine, keeper: Keeper, config: Config) -> None:
+def test_of_two_runs_at_once_one_works(engine: Engine, keeper: RetentionKeeper, config: Config) -> None:
     with engine.begin() as connection:
         connection.execute(
             text("INSERT INTO message_seen SELECT gen_random_uuid(), now() - interval '60 days'")
@@ -329,9 +331,9 @@ def test_of_two_runs_at_once_one_works(engine: Engine, keeper: Keeper, config: C
     first = keeper.steps()
     begun = next(first).rows
     other = Database(config, name="retention", pool_size=2)
-    assert list(Keeper(other, config).steps()) == []
+    assert list(RetentionKeeper(other, config).steps()) == []
     assert begun + sum(step.rows for step in first) == 1
-    assert len(list(Keeper(other, config).steps())) > 0
+    assert len(list(RetentionKeeper(other, config).steps())) > 0
     other.close()
 
 
@@ -402,7 +404,7 @@ def test_test_messages_live_for_two_days(engine: Engine, config: Config) -> None
 def test_the_schema_goes_down_and_up_again_with_rows_in_every_table(
     environment: dict[str, str],
     engine: Engine,
-    keeper: Keeper,
+    keeper: RetentionKeeper,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in environment.items():

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from ops.data.schema import revisions
 from ops.data.schema.rollback.keep_rows import KEPT
-from services.alerts.evidence.hash_chain import Verifier
+from services.alerts.evidence.hash_chain import ChainVerifier
 from services.alerts.evidence.store import head_of, links_of, unchained
 from services.contracts.errors import Refused, Unavailable
 from services.platform.database import DATABASE_ROLES
@@ -109,7 +109,7 @@ def faults(engine: Engine) -> list[str]:
     found: list[str] = []
     with engine.connect() as connection:
         for tenant in TENANTS:
-            verifier = Verifier(tenant_id=tenant)
+            verifier = ChainVerifier(tenant_id=tenant)
             links = [link for batch in links_of(connection, tenant) for link in batch]
             found += [str(fault) for link in links for fault in verifier.step(link)]
             found += map(str, verifier.end(head_of(connection, tenant)))

@@ -18,13 +18,13 @@ from ops.environment import PROJECT
 from services.contracts.errors import NotFound, Refused
 from services.contracts.events import Severity
 from services.contracts.families import DEVICE, DeviceReading, Origin
-from services.ingestion.source_registry import Registry
+from services.ingestion.source_registry import SourceRegistry
 from services.platform.config import Config
 from services.platform.database import Database
-from services.telemetry.intake import Intake
+from services.telemetry.intake import ReadingIntake
 from services.telemetry.overrides import OverrideStore
-from services.telemetry.rule_cache import RuleBook
-from services.telemetry.rules import Override, parse_rules
+from services.telemetry.rule_cache import RuleCache
+from services.telemetry.rules import RuleOverride, parse_rules
 from services.telemetry.store import TelemetryStore
 from tests.support.commands import run_vigil
 
@@ -42,7 +42,7 @@ class Road:
         rules = parse_rules(config.rules)
         self.overrides = OverrideStore(database, rules)
         self._store = TelemetryStore(database)
-        self._registry = Registry(
+        self._registry = SourceRegistry(
             database, registration="open", default_tenant_id=1, clock=lambda: self.clock_s
         )
         self._rules = rules
@@ -50,8 +50,8 @@ class Road:
 
     def restart(self) -> None:
         """Start a new process, which knows only what is in the database."""
-        book = RuleBook(self._rules, self._registry, self.overrides.of_tenant)
-        self._intake = Intake(self._store, self._registry, DEVICE, book)
+        book = RuleCache(self._rules, self._registry, self.overrides.of_tenant)
+        self._intake = ReadingIntake(self._store, self._registry, DEVICE, book)
 
     def send(self, *readings: tuple[float, float | None], source: str = "d1") -> tuple[list[Any], list[Any]]:
         """Store a batch of (second, battery), and return (met, cleared)."""
@@ -93,7 +93,7 @@ def site(engine: Engine) -> int:
 def test_an_override_is_in_force_within_two_seconds_and_so_is_its_end(road: Road) -> None:
     assert road.send((0, 30)) == ([], [])
     road.overrides.put(
-        Override(rule="battery", change={"raise_below": 50, "clear_from": 60, "severity": "HIGH"}),
+        RuleOverride(rule="battery", change={"raise_below": 50, "clear_from": 60, "severity": "HIGH"}),
         tenant_id=1,
     )
     road.clock_s += 1.0
@@ -106,10 +106,10 @@ def test_an_override_is_in_force_within_two_seconds_and_so_is_its_end(road: Road
 
 def test_a_site_has_its_own_and_its_conditions_say_so(road: Road, site: int) -> None:
     change = {"raise_below": 50, "clear_from": 60}
-    road.overrides.put(Override(rule="battery", change=change, site_id=site), tenant_id=1)
-    road.overrides.put(Override(rule="battery", change={"enabled": False}), tenant_id=1)
+    road.overrides.put(RuleOverride(rule="battery", change=change, site_id=site), tenant_id=1)
+    road.overrides.put(RuleOverride(rule="battery", change={"enabled": False}), tenant_id=1)
     road.overrides.put(
-        Override(rule="battery", change={**change, "enabled": True}, site_id=site), tenant_id=1
+        RuleOverride(rule="battery", change={**change, "enabled": True}, site_id=site), tenant_id=1
     )
     assert road.send((0, 10)) == ([], [])
     [condition], _ = road.send((0, 30), source="at-site")
@@ -119,7 +119,7 @@ def test_a_site_has_its_own_and_its_conditions_say_so(road: Road, site: int) -> 
 def test_another_tenant_s_override_changes_nothing(road: Road, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO tenant (tenant_id, name) VALUES (2, 'Other')"))
-    road.overrides.put(Override(rule="battery", change={"enabled": False}), tenant_id=2)
+    road.overrides.put(RuleOverride(rule="battery", change={"enabled": False}), tenant_id=2)
     assert len(road.send((0, 10))[0]) == 1
     assert {row["from"] for row in road.overrides.list_rules(1)} == {"config.yaml"}
     with pytest.raises(NotFound, match="no override of the tenant in tenant 1"):
@@ -127,7 +127,7 @@ def test_another_tenant_s_override_changes_nothing(road: Road, engine: Engine) -
 
 
 def test_a_condition_holds_across_batches_and_restarts(road: Road, engine: Engine) -> None:
-    road.overrides.put(Override(rule="battery", change={"hold_s": 60}), tenant_id=1)
+    road.overrides.put(RuleOverride(rule="battery", change={"hold_s": 60}), tenant_id=1)
     assert road.send((0, 30), (10, 15)) == ([], [])
     with engine.connect() as connection:
         [(conditions, pending)] = connection.execute(text("SELECT conditions, pending FROM source_state"))
@@ -144,7 +144,7 @@ def test_a_condition_holds_across_batches_and_restarts(road: Road, engine: Engin
 
 
 def test_a_reading_that_does_not_meet_it_forgets_what_held(road: Road) -> None:
-    road.overrides.put(Override(rule="battery", change={"hold_s": 60}), tenant_id=1)
+    road.overrides.put(RuleOverride(rule="battery", change={"hold_s": 60}), tenant_id=1)
     assert road.send((0, 15), (30, 22)) == ([], [])
     assert road.send((61, 15)) == ([], [])
     assert len(road.send((121, 15))[0]) == 1
@@ -169,13 +169,13 @@ def test_an_override_that_cannot_work_is_refused_and_leaves_no_trace(
 ) -> None:
     given: dict[str, Any] = {"rule": "battery", "change": {"hold_s": 5}, **changes}
     with pytest.raises(Refused, match=problem):
-        road.overrides.put(Override(**given), tenant_id=1)
+        road.overrides.put(RuleOverride(**given), tenant_id=1)
     assert {row["from"] for row in road.overrides.list_rules(1)} == {"config.yaml"}
 
 
 def test_what_a_closer_override_stands_upon_is_not_taken_away(road: Road, site: int) -> None:
-    road.overrides.put(Override(rule="battery", change={"clear_from": 60}), tenant_id=1)
-    road.overrides.put(Override(rule="battery", change={"raise_below": 50}, site_id=site), tenant_id=1)
+    road.overrides.put(RuleOverride(rule="battery", change={"clear_from": 60}), tenant_id=1)
+    road.overrides.put(RuleOverride(rule="battery", change={"raise_below": 50}, site_id=site), tenant_id=1)
     with pytest.raises(Refused, match=f"site {site}"):
         road.overrides.remove("battery", tenant_id=1, site_id=None, source_type=None)
     road.overrides.remove("battery", tenant_id=1, site_id=site, source_type=None)
@@ -195,7 +195,7 @@ def test_an_override_that_config_yaml_broke_is_left_out_and_can_be_mended(
         )
     assert len(road.send((0, 10))[0]) == 1
     assert [row["fault"] is not None for row in road.overrides.list_rules(1)[:3]] == [False, True, True]
-    road.overrides.put(Override(rule="battery", change={"clear_from": 30}), tenant_id=1)
+    road.overrides.put(RuleOverride(rule="battery", change={"clear_from": 30}), tenant_id=1)
     road.overrides.remove("battery", tenant_id=1, site_id=site, source_type=None)
 
 

@@ -25,14 +25,14 @@ from services.contracts.errors import Misconfigured, Unavailable
 from services.feed.encryption import PlainSealer
 from services.feed.stream import FeedReader, FeedWriter
 from services.messaging import topology
-from services.messaging.publisher import Letter, Outlet
+from services.messaging.publisher import ChannelPool, EncodedMessage
 from services.platform import database as providers
 from services.platform import redis_client
-from services.platform.config import Config, Mqtt
+from services.platform.config import Config, MqttSettings
 from services.platform.database import Database
 from tests.support import clusters
 from tests.support.clusters import RedisWithSentinels
-from tests.support.mqtt_device import Client
+from tests.support.mqtt_device import MqttClient
 
 DEAD_PORT = 1
 """A port where nobody listens."""
@@ -77,10 +77,10 @@ def test_of_several_nodes_of_rabbitmq_one_that_answers_takes_the_message(config:
     login, _, address = config.amqp.uri.rpartition("@")
     several = f"{login}@127.0.0.1:{DEAD_PORT},127.0.0.1:{DEAD_PORT + 1},{address}"
     amqp = msgspec.structs.replace(config.amqp, uri=several)
-    outlet = Outlet(amqp, links=1)
+    outlet = ChannelPool(amqp, links=1)
     own = f"test-{secrets.token_hex(6)}"  # other tests' dead letters do not count
     outlet.declare([Queue(own, durable=True, queue_arguments={"x-queue-type": "quorum"})])
-    outlet.send([Letter("", own, b"x", {}, message_id="of-several")])
+    outlet.send([EncodedMessage("", own, b"x", {}, message_id="of-several")])
     outlet.close()
     with Amqp(config.amqp.uri) as connection, connection.channel() as channel:
         assert channel.basic_get(own).properties["message_id"] == "of-several"
@@ -90,7 +90,7 @@ def test_of_several_nodes_of_rabbitmq_one_that_answers_takes_the_message(config:
 def test_when_no_node_of_rabbitmq_answers_that_is_unavailable_and_no_password_is_told(config: Config) -> None:
     amqp = msgspec.structs.replace(config.amqp, uri="amqp://vigil:s3cret@127.0.0.1:1,127.0.0.1:2/vigil")
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1,127\.0\.0\.1:2") as refused:
-        Outlet(amqp, links=1).send([Letter("", "nowhere", b"x", {})])
+        ChannelPool(amqp, links=1).send([EncodedMessage("", "nowhere", b"x", {})])
     assert "s3cret" not in str(refused.value)
 
 
@@ -114,7 +114,7 @@ def test_the_queue_that_requests_waited_in_before_is_taken_away(config: Config) 
 class Member:
     """One of several gateways. It acknowledges each message at once."""
 
-    def __init__(self, mqtt: Mqtt, instance: str, **changes: object) -> None:
+    def __init__(self, mqtt: MqttSettings, instance: str, **changes: object) -> None:
         own = {"instance": instance, "shared_group": "vigil", "shared_session_expiry_s": 60, **changes}
         self.heard: list[bytes] = []
         self._generation = 0
@@ -128,7 +128,7 @@ class Member:
         )
         self._serving = eventlet.spawn(self.connection.serve)
 
-    def _take(self, _topic: str, message: packets.Published) -> None:
+    def _take(self, _topic: str, message: packets.PublishPacket) -> None:
         payload, mid = message.payload, message.message_id
         self.heard.append(payload)
         eventlet.spawn_n(self.connection.ack, [mid], generation=self._generation)
@@ -145,7 +145,7 @@ def test_gateways_of_a_group_share_what_comes_and_what_waits_for_one_is_kept_for
     # There is no name, as this machine's own clients may connect. The gateway's rights are for
     # topics without a prefix.
     mqtt = msgspec.structs.replace(config.mqtt, username="", client_id=f"of-{config.mqtt.topic_prefix[:-1]}")
-    device = Client(mqtt.port, "device-of-all")
+    device = MqttClient(mqtt.port, "device-of-all")
     first, second = Member(mqtt, "1"), Member(mqtt, "2")
 
     def send(count: int, what: str) -> None:

@@ -26,7 +26,7 @@ from services.messaging import (
     shard_of,
 )
 from services.messaging.heartbeats import HeartbeatSender
-from services.messaging.publisher import Events, Letter, Outlet, connect
+from services.messaging.publisher import ChannelPool, EncodedMessage, EventPublisher, connect
 from services.messaging.topology import event_queue, event_queue_name, retire_event_queue
 from services.platform.config import Config
 from tests.support.hosted_services import hosting, wait_until
@@ -56,7 +56,7 @@ class Service:
         self.by: dict[str, set[str]] = defaultdict(set)
         self.runs: list[list[Note]] = []
         self.handle: Callable[[list[Note]], None] = lambda _: None
-        self._events = Events(Outlet(config.amqp, links=1), self.source, {}, frozenset())
+        self._events = EventPublisher(ChannelPool(config.amqp, links=1), self.source, {}, frozenset())
         self._sent: dict[str, int] = defaultdict(int)
 
     def make(self, member: str) -> type:
@@ -252,7 +252,7 @@ def test_an_outage_holds_all_shards_and_keeps_their_order(
     service.assert_all_once_and_in_order()
     assert [
         letter
-        for letter in dead_letter_queue.look(quick.amqp.uri)
+        for letter in dead_letter_queue.oldest_dead_letters(quick.amqp.uri)
         if letter.queue.startswith(service.queue())
     ] == []
 
@@ -280,7 +280,11 @@ def test_an_event_that_cannot_be_handled_costs_no_other_one(
     queue = service.queue(shard_of(SOURCES[0], SHARDS))
 
     def letters() -> list[Any]:
-        return [letter for letter in dead_letter_queue.look(quick.amqp.uri) if letter.queue == queue]
+        return [
+            letter
+            for letter in dead_letter_queue.oldest_dead_letters(quick.amqp.uri)
+            if letter.queue == queue
+        ]
 
     wait_until(lambda: len(letters()) == 1)
     assert len(letters()[0].history) == 3
@@ -291,10 +295,10 @@ def test_an_event_that_cannot_be_handled_costs_no_other_one(
 def test_the_queue_of_an_older_version_is_worked_off(start: Any, service: Service, quick: Config) -> None:
     # Given a queue without shards in which notes wait
     old = event_queue(service.source, "said", service.name, "hear", amqp=quick.amqp)
-    outlet = Outlet(quick.amqp, links=1)
+    outlet = ChannelPool(quick.amqp, links=1)
     outlet.declare([old])
     body = msgspec.msgpack.encode(Note(SOURCES[0], 0))
-    outlet.send([Letter(f"{service.source}.events", "said", body, {}) for _ in range(5)])
+    outlet.send([EncodedMessage(f"{service.source}.events", "said", body, {}) for _ in range(5)])
 
     assert retire(quick, old) == 5
 
@@ -327,11 +331,11 @@ def test_queues_of_more_shards_are_worked_off(start: Any, service: Service, quic
         event_queue(service.source, "said", service.name, "hear", amqp=quick.amqp, shard=shard)
         for shard in (SHARDS, SHARDS + 1)
     ]
-    outlet = Outlet(quick.amqp, links=1)
+    outlet = ChannelPool(quick.amqp, links=1)
     outlet.declare(queues_before)
     for number, queue in enumerate(queues_before):
         body = msgspec.msgpack.encode(Note(SOURCES[number], 0))
-        outlet.send([Letter(f"{service.source}.events", queue.routing_key, body, {})])
+        outlet.send([EncodedMessage(f"{service.source}.events", queue.routing_key, body, {})])
 
     # When a process starts, it handles them
     start(service.make("one"))

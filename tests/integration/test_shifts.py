@@ -11,8 +11,8 @@ from sqlalchemy import Engine, text
 
 from services.contracts.errors import Conflict, NotFound, Refused
 from services.directory.registry.store import DirectoryStore
-from services.ingestion.source_registry import Registry
-from services.location.intake import Intake
+from services.ingestion.source_registry import SourceRegistry
+from services.location.intake import FixIntake
 from services.platform.config import Config
 from services.platform.database import Database
 from tests.integration.test_intake import LAT, NOW, fix, location_intake
@@ -20,17 +20,19 @@ from tests.support.commands import run_vigil
 
 
 @pytest.fixture
-def registry(database: Database) -> Registry:
+def registry(database: Database) -> SourceRegistry:
     """Return a registry that looks at the version each time.
 
     These tests do not wait for a second.
     """
     seconds = iter(range(0, 10_000, 2))
-    return Registry(database, registration="open", default_tenant_id=1, clock=lambda: float(next(seconds)))
+    return SourceRegistry(
+        database, registration="open", default_tenant_id=1, clock=lambda: float(next(seconds))
+    )
 
 
 @pytest.fixture
-def intake(engine: Engine, database: Database, registry: Registry, config: Config) -> Intake:
+def intake(engine: Engine, database: Database, registry: SourceRegistry, config: Config) -> FixIntake:
     with engine.begin() as connection:
         for statement in (
             "INSERT INTO tenant (tenant_id, name) VALUES (2, 'Two')",
@@ -56,7 +58,7 @@ def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:
 
 
 def test_a_fix_off_shift_leaves_nothing_and_its_receipt_says_so(
-    environment: dict[str, str], engine: Engine, intake: Intake
+    environment: dict[str, str], engine: Engine, intake: FixIntake
 ) -> None:
     ask_for_it(environment)
     add(environment, "1", timedelta(hours=-2), timedelta(hours=-1))
@@ -93,14 +95,14 @@ def test_a_fix_off_shift_leaves_nothing_and_its_receipt_says_so(
     assert (again.off_shift, again.stored) == (0, 1)
 
 
-def test_without_the_wish_every_position_is_stored(engine: Engine, intake: Intake) -> None:
+def test_without_the_wish_every_position_is_stored(engine: Engine, intake: FixIntake) -> None:
     outcome = intake.store([fix(msg_id="m")], now=NOW)
     assert (outcome.off_shift, outcome.stored) == (0, 1)
     assert rows(engine, "SELECT count(*) FROM guard_state") == [(1,)]
 
 
 def test_the_wish_and_shifts_are_known_within_two_seconds_and_taken_back(
-    environment: dict[str, str], intake: Intake
+    environment: dict[str, str], intake: FixIntake
 ) -> None:
     assert intake.store([fix()], now=NOW).stored == 1
     ask_for_it(environment)
@@ -110,7 +112,7 @@ def test_the_wish_and_shifts_are_known_within_two_seconds_and_taken_back(
 
 
 def test_shifts_do_not_overlap_and_are_listed_imported_and_removed(
-    environment: dict[str, str], database: Database, intake: Intake, tmp_path: Path
+    environment: dict[str, str], database: Database, intake: FixIntake, tmp_path: Path
 ) -> None:
     assert intake
     directory = DirectoryStore(database)
@@ -164,7 +166,7 @@ def test_shifts_do_not_overlap_and_are_listed_imported_and_removed(
 def test_a_shift_is_held_against_the_corrected_time(
     environment: dict[str, str],
     engine: Engine,
-    intake: Intake,
+    intake: FixIntake,
     ahead_s: float,
     shift_s: tuple[float, float],
     statuses: list[str],
@@ -186,7 +188,7 @@ def test_a_shift_is_held_against_the_corrected_time(
 
 
 def test_what_is_late_and_was_made_off_shift_leaves_no_identity(
-    environment: dict[str, str], engine: Engine, intake: Intake
+    environment: dict[str, str], engine: Engine, intake: FixIntake
 ) -> None:
     ask_for_it(environment)
     add(environment, "1", timedelta(hours=-1), timedelta(hours=1))

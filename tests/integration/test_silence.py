@@ -20,24 +20,24 @@ from ops.local.stack import Stack
 from ops.local.supervisor import Process, Supervisor
 from services.contracts.families import DEVICE, DeviceReading, Fix
 from services.ingestion.effects import Effects
-from services.ingestion.liveness import BACKLOG, BEHIND_MAX_S, PAUSE_S, Listening
-from services.ingestion.source_registry import Registry
-from services.location.intake import Intake
-from services.location.offline import SilenceWatch
+from services.ingestion.liveness import BACKLOG, BEHIND_MAX_S, PAUSE_S, ReceptionMarks
+from services.ingestion.source_registry import SourceRegistry
+from services.location.intake import FixIntake
+from services.location.offline import GuardOfflineWatch
 from services.location.store import LocationStore
-from services.location.zone_cache import ZoneBook
+from services.location.zone_cache import ZoneCache
 from services.platform.config import Config
 from services.platform.database import Database
 from services.telemetry import offline as of_devices
-from services.telemetry.intake import Intake as TelemetryIntake
-from services.telemetry.rule_cache import RuleBook
+from services.telemetry.intake import ReadingIntake
+from services.telemetry.rule_cache import RuleCache
 from services.telemetry.rules import parse_rules
 from services.telemetry.store import TelemetryStore
 from tests.deployment.installed import vhost
 from tests.integration.test_intake import LAT, LON, origin
 from tests.support.commands import run_vigil
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 
 LIMIT_S = 3.0
 
@@ -59,11 +59,12 @@ class House:
         self.engine = engine
         self.store = LocationStore(database)
         self.queue = Queue()
-        registry = Registry(database, registration="open", default_tenant_id=1)
-        zones = ZoneBook(database, registry, config.location)
-        self.intake = Intake(self.store, registry, zones, config.location)
+        registry = SourceRegistry(database, registration="open", default_tenant_id=1)
+        zones = ZoneCache(database, registry, config.location)
+        self.intake = FixIntake(self.store, registry, zones, config.location)
         self.workers = [
-            SilenceWatch(self.store, Listening("location", self.queue), limit_s=60) for _ in range(2)
+            GuardOfflineWatch(self.store, ReceptionMarks("location", self.queue), limit_s=60)
+            for _ in range(2)
         ]
 
     def run(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
@@ -216,7 +217,7 @@ def test_of_two_workers_one_tells_and_a_fix_in_hand_is_waited_for(house: House) 
         assert house.look().met == [], "somebody holds its state: there is a fix of it"
         other.rollback()
     with house.store.transaction() as busy:
-        assert Listening("location", house.queue).my_turn(busy)
+        assert ReceptionMarks("location", house.queue).my_turn(busy)
         assert house.look(1).met == []
     assert sorted(len(house.look(worker).met) for worker in (0, 1)) == [0, 1]
 
@@ -249,8 +250,8 @@ def test_a_short_pause_as_of_a_restart_changes_nothing(house: House) -> None:
 def test_while_a_backlog_waits_nobody_is_silent_but_not_for_ever(house: House) -> None:
     house.guard("guard-1")
     clock = iter([0.0, 0.0, BEHIND_MAX_S - 1, BEHIND_MAX_S + 1])
-    watch = SilenceWatch(
-        house.store, Listening("location", house.queue, clock=lambda: next(clock)), limit_s=60
+    watch = GuardOfflineWatch(
+        house.store, ReceptionMarks("location", house.queue, clock=lambda: next(clock)), limit_s=60
     )
     house.queue.length = BACKLOG + 1
     assert [watch.is_open(), watch.is_open(), watch.is_open()] == [False, False, True]
@@ -262,7 +263,7 @@ def test_while_a_backlog_waits_nobody_is_silent_but_not_for_ever(house: House) -
 
 def test_a_limit_of_zero_is_never(house: House) -> None:
     house.guard("guard-1")
-    watch = SilenceWatch(house.store, Listening("location", house.queue), limit_s=0)
+    watch = GuardOfflineWatch(house.store, ReceptionMarks("location", house.queue), limit_s=0)
     assert not watch.is_open()
 
 
@@ -270,10 +271,12 @@ def test_a_device_that_falls_silent_and_comes_back(
     config: Config, engine: Engine, database: Database
 ) -> None:
     store = TelemetryStore(database)
-    registry = Registry(database, registration="open", default_tenant_id=1)
-    book = RuleBook(parse_rules(config.rules), registry, lambda _: ())
-    intake = TelemetryIntake(store, registry, DEVICE, book)
-    watch = of_devices.SilenceWatch(store, Listening("telemetry", Queue()), {"device": 60, "sensor": 0})
+    registry = SourceRegistry(database, registration="open", default_tenant_id=1)
+    book = RuleCache(parse_rules(config.rules), registry, lambda _: ())
+    intake = ReadingIntake(store, registry, DEVICE, book)
+    watch = of_devices.SourceOfflineWatch(
+        store, ReceptionMarks("telemetry", Queue()), {"device": 60, "sensor": 0}
+    )
 
     def heard(name: str, age_s: float) -> Any:
         at = datetime.now(UTC) - timedelta(seconds=age_s)
@@ -379,7 +382,7 @@ def test_from_mqtt_to_an_alert_with_the_last_position_within_five_seconds_and_ba
             ),
             {"g": guard},
         )
-    client = Client(int(road.environment["MQTT_BROKER_PORT"]), f"c-{road.name}")
+    client = MqttClient(int(road.environment["MQTT_BROKER_PORT"]), f"c-{road.name}")
     sent = 0
 
     def send() -> None:
@@ -429,7 +432,7 @@ def test_from_mqtt_to_an_alert_with_the_last_position_within_five_seconds_and_ba
     assert [row.occurrences for row in alerts()] == [1, 1]
 
 
-def test_screens_are_told_who_comes_online_and_see_who_is_silent(outside: Outside) -> None:
+def test_screens_are_told_who_comes_online_and_see_who_is_silent(outside: OutsideClients) -> None:
     guard = f"guard-{outside.run}"
     screen = outside.screen()
     screen.wait("connected")

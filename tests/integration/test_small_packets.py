@@ -41,7 +41,7 @@ class Subscriber:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._reader = packets.Reader()
+        self._reader = packets.PacketReader()
         self._mids: list[int] = []
         sock.sendall(packets.subscribe(TOPIC))
         self._listen(packets.SUBACK & 0xF0)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from services.contracts.errors import Conflict, Refused
 from services.directory.registry.source_ids import NOT_FREE, check_source_id
 from services.directory.registry.store import DirectoryStore
-from services.ingestion.source_registry import Registry
+from services.ingestion.source_registry import SourceRegistry
 from services.platform.config import Config
 from services.platform.database import Database, make_engine
 from tests.support.commands import run_vigil
@@ -119,7 +119,7 @@ def test_an_id_follows_its_row_and_is_free_again_when_the_row_is_gone(engine: En
 def test_open_registration_takes_nobody_s_id_and_lets_the_rest_of_the_batch_in(
     database: Database, engine: Engine
 ) -> None:
-    registry = Registry(database, registration="open", default_tenant_id=OURS)
+    registry = SourceRegistry(database, registration="open", default_tenant_id=OURS)
     asked = ["their-button", "their-sensor", "new-1", "5", "789", "guard-789", "new-2"]
     guards = registry.lookup(asked, kind="guard", family="guard")
     assert {its_id: source.tenant_id for its_id, source in guards.items()} == {
@@ -150,7 +150,7 @@ def test_an_alert_is_whose_the_id_is_whatever_else_was_tried(
     database: Database, registration: str, its_id: str
 ) -> None:
     mode = "open" if registration == "open" else "closed"
-    registry = Registry(database, registration=mode, default_tenant_id=OURS)  # type: ignore[arg-type]
+    registry = SourceRegistry(database, registration=mode, default_tenant_id=OURS)  # type: ignore[arg-type]
     for kind, family in (("guard", "guard"), ("device", "device")):
         registry.lookup([its_id], kind=kind, family=family)  # type: ignore[arg-type]
     found = registry.lookup_any(its_id)

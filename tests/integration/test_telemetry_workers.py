@@ -17,14 +17,14 @@ from services.alerts.occurrences import of_condition
 from services.contracts.events import Condition
 from services.contracts.families import SENSOR, Origin, SensorReading
 from services.ingestion.effects import Effects, condition_events
-from services.ingestion.source_registry import Registry
+from services.ingestion.source_registry import SourceRegistry
 from services.platform.config import Config
 from services.platform.database import Database
-from services.telemetry.intake import Intake
-from services.telemetry.rule_cache import RuleBook
+from services.telemetry.intake import ReadingIntake
+from services.telemetry.rule_cache import RuleCache
 from services.telemetry.rules import parse_rules
 from services.telemetry.store import TelemetryStore
-from tests.support.alerts_domain import Desk
+from tests.support.alerts_domain import AlertsDomain
 
 SENSORS = 200
 RUNS = 10
@@ -41,10 +41,10 @@ class Worker:
 
     def __init__(self, config: Config, engine_name: str) -> None:
         self.database = Database(config, name=engine_name, pool_size=2)
-        registry = Registry(self.database, registration="open", default_tenant_id=1)
+        registry = SourceRegistry(self.database, registration="open", default_tenant_id=1)
         self.store = TelemetryStore(self.database)
-        book = RuleBook(parse_rules(config.rules), registry, lambda _: ())
-        self.intake = Intake(self.store, registry, SENSOR, book)
+        book = RuleCache(parse_rules(config.rules), registry, lambda _: ())
+        self.intake = ReadingIntake(self.store, registry, SENSOR, book)
         self.met: list[Condition] = []
         self.cleared: list[Condition] = []
 
@@ -140,7 +140,7 @@ def states(engine: Engine) -> set[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_of_new_sensors_every_fire_is_raised_and_every_end_is_kept(
-    workers: list[Worker], engine: Engine, desk: Desk, way: str
+    workers: list[Worker], engine: Engine, desk: AlertsDomain, way: str
 ) -> None:
     random = Random(way)
     kind, timed = WAYS[way]

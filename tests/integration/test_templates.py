@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from ops.environment import PROJECT
 from services.contracts.errors import NotFound, Refused, VigilError
 from services.contracts.events import Alert, AlertStatus, AlertType, NotificationRequest, Severity, Target
-from services.notifications.rendering import Writer
+from services.notifications.rendering import NotificationWriter
 from services.notifications.texts.template_store import TemplateStore
 from services.notifications.texts.templates import Templates
 from services.platform.database import Database
@@ -56,7 +56,7 @@ def piped(environment: dict[str, str], octets: bytes, *arguments: str) -> tuple[
 
 def sms_of(store: TemplateStore) -> str:
     """Return the text that the service writes with the templates in the database."""
-    writer = Writer(
+    writer = NotificationWriter(
         lambda tenant_id: Templates(store.of_tenant(tenant_id)),
         None,
         public_url="",

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from ops.commands.data import migrate
 from services.alerts.evidence import hash_chain
-from services.alerts.evidence.hash_chain import Content, Head, Link, Wrong
+from services.alerts.evidence.hash_chain import ChainContent, ChainFaultKind, ChainHead, ChainLink
 from services.platform.database import Database
 
 HOSTILE = [
@@ -58,13 +58,13 @@ def add(connection: Connection, alert: str, *, note: str = "", tenant: int = 1, 
     connection.execute(ADD, values)
 
 
-def links_of(connection: Connection, tenant: int = 1) -> list[Link]:
+def links_of(connection: Connection, tenant: int = 1) -> list[ChainLink]:
     return [
-        Link(
+        ChainLink(
             seq=row.seq,
             prev_hash=bytes(row.prev_hash),
             hash=bytes(row.hash),
-            content=Content(
+            content=ChainContent(
                 tenant_id=row.tenant_id,
                 alert_id=str(row.alert_id),
                 at=row.at,
@@ -79,17 +79,19 @@ def links_of(connection: Connection, tenant: int = 1) -> list[Link]:
     ]
 
 
-def head_of(connection: Connection, tenant: int = 1) -> Head | None:
+def head_of(connection: Connection, tenant: int = 1) -> ChainHead | None:
     row = connection.execute(
         text("SELECT seq, hash FROM timeline_head WHERE tenant_id = :t"), {"t": tenant}
     ).one_or_none()
-    return None if row is None else Head(row.seq, bytes(row.hash))
+    return None if row is None else ChainHead(row.seq, bytes(row.hash))
 
 
-def faults(engine: Engine, tenant: int = 1) -> list[hash_chain.Fault]:
+def faults(engine: Engine, tenant: int = 1) -> list[hash_chain.ChainFault]:
     with engine.connect() as connection:
         return hash_chain.verify(
-            links_of(connection, tenant), tenant_id=tenant, head=head_of(connection, tenant) or Head(0, b"")
+            links_of(connection, tenant),
+            tenant_id=tenant,
+            head=head_of(connection, tenant) or ChainHead(0, b""),
         )
 
 
@@ -171,7 +173,7 @@ def test_they_do_so_for_any_time(engine: Engine, at: datetime) -> None:
 
 
 def compare(engine: Engine, note: str, *, at: datetime | None = None) -> None:
-    content = Content(
+    content = ChainContent(
         tenant_id=7,
         alert_id=str(uuid4()),
         at=at or datetime.now(UTC),
@@ -312,7 +314,7 @@ def test_every_edit_behind_the_triggers_is_found(unguarded: Connection, column: 
     if seq == 1 and len(links) < len(before):
         assert links[0].seq == 2  # like an erasure at the beginning: the chain says where it begins
     elif seq == 1 and column == "seq":
-        assert Wrong.ALTERED in {fault.wrong for fault in found}
+        assert ChainFaultKind.ALTERED in {fault.wrong for fault in found}
     else:
         assert found[0].seq in (seq, 400, seq + 1)
 
@@ -321,7 +323,7 @@ def test_a_row_that_was_taken_out_is_missed(unguarded: Connection, engine: Engin
     assert engine
     unguarded.execute(text("DELETE FROM alert_timeline WHERE seq = 4"))
     [fault] = hash_chain.verify(links_of(unguarded), tenant_id=1, head=head_of(unguarded))
-    assert (fault.seq, fault.wrong) == (4, Wrong.MISSING)
+    assert (fault.seq, fault.wrong) == (4, ChainFaultKind.MISSING)
     unguarded.execute(text("DELETE FROM alert_timeline WHERE seq = 7"))
     assert hash_chain.verify(links_of(unguarded), tenant_id=1, head=head_of(unguarded))[-1].seq == 7
 
@@ -342,7 +344,7 @@ def test_an_erased_alert_leaves_its_places_and_the_chain_holds(engine: Engine, c
         ).one()
         links = links_of(connection)
         head = head_of(connection)
-    erased = Link(
+    erased = ChainLink(
         seq=row.seq,
         prev_hash=bytes(row.prev_hash),
         hash=bytes(row.hash),

@@ -15,9 +15,9 @@ from sqlalchemy import Engine, text
 
 from services.contracts.errors import NotFound, Refused
 from services.directory.zones.import_preview import check_edits
-from services.directory.zones.rpc import ZoneCalls
+from services.directory.zones.rpc import ZoneRpc
 from services.directory.zones.store import ZoneStore
-from services.location.what_if import Hindsight
+from services.location.what_if import WhatIfTrials
 from services.platform.config import Config
 from services.platform.database import Database
 from tests.support.commands import run_vigil
@@ -81,10 +81,10 @@ def placed(engine: Engine) -> Engine:
 @pytest.fixture
 def tried(database: Database, config: Config, placed: Engine) -> Callable[..., Any]:  # noqa: ARG001
     def run(*features: dict[str, Any], **asked: Any) -> Any:
-        calls = ZoneCalls(ZoneStore(database))
+        calls = ZoneRpc(ZoneStore(database))
         edits = calls.list_zone_edits(tenant_id=1, document=document(*features))
         asked = {"tenant_id": 1, "since": NOW - timedelta(days=7), "until": NOW, **asked}
-        return Hindsight(database, config.location).try_zones(edits, **asked)
+        return WhatIfTrials(database, config.location).try_zones(edits, **asked)
 
     return run
 

@@ -17,8 +17,8 @@ from ops.data.schema import revisions
 from services.contracts.errors import Conflict, NotFound, Refused
 from services.directory.service import DirectoryService
 from services.directory.zones import import_export
-from services.directory.zones.import_export import Import
-from services.directory.zones.rpc import ZoneCalls
+from services.directory.zones.import_export import ZoneImport
+from services.directory.zones.rpc import ZoneRpc
 from services.directory.zones.store import ZoneStore
 from services.platform.database import Database
 from tests.support.commands import run_vigil
@@ -65,7 +65,7 @@ def store(database: Database, engine: Engine) -> ZoneStore:
 @pytest.fixture
 def calls(store: ZoneStore) -> Any:
     service: Any = DirectoryService()
-    service.parts = SimpleNamespace(zones=store, zone_calls=ZoneCalls(store))
+    service.parts = SimpleNamespace(zones=store, zone_calls=ZoneRpc(store))
     return service
 
 
@@ -189,7 +189,7 @@ def fill(store: ZoneStore) -> None:
 def test_what_is_exported_and_imported_elsewhere_is_the_same(store: ZoneStore, format_name: str) -> None:
     fill(store)
     written = import_export.write(store.export(tenant_id=1), format=format_name)
-    taken = Import(store, tenant_id=2, by="import").run(import_export.read(written))
+    taken = ZoneImport(store, tenant_id=2, by="import").run(import_export.read(written))
     assert [(outcome.outcome, outcome.reason) for outcome in taken] == [("added", "")] * 3
     mine, theirs = (
         [{k: v for k, v in row.items() if k != "zone_id"} for row in store.export(tenant_id=tenant)]
@@ -204,7 +204,9 @@ def test_what_is_exported_and_imported_elsewhere_is_the_same(store: ZoneStore, f
     )
     for document in (written, other):
         for update in (False, True):
-            again = Import(store, tenant_id=2, by="import", update=update).run(import_export.read(document))
+            again = ZoneImport(store, tenant_id=2, by="import", update=update).run(
+                import_export.read(document)
+            )
             assert {outcome.outcome for outcome in again} == {"unchanged"}
     assert {row["version"] for row in store.list_zones(tenant_id=2, limit=10)} == {1}
 
@@ -230,7 +232,7 @@ MIXED = collection(
 def test_bad_features_are_named_and_the_good_ones_are_imported(store: ZoneStore) -> None:
     add(store)
     heard: list[int] = []
-    taken = Import(store, tenant_id=1, by="x").run(import_export.read(MIXED), say=heard.append)
+    taken = ZoneImport(store, tenant_id=1, by="x").run(import_export.read(MIXED), say=heard.append)
     assert [outcome.outcome for outcome in taken] == ["added"] + ["refused"] * 7
     for outcome, said in zip(
         taken[1:],
@@ -253,11 +255,11 @@ def test_bad_features_are_named_and_the_good_ones_are_imported(store: ZoneStore)
 
 def test_all_or_nothing_and_a_rehearsal_leave_nothing(store: ZoneStore) -> None:
     features = import_export.read(MIXED)
-    taken = Import(store, tenant_id=1, by="x", whole=True).run(features)
+    taken = ZoneImport(store, tenant_id=1, by="x", whole=True).run(features)
     assert taken[0].outcome == "left"
     assert taken[0].zone_id is None
     assert taken[1].outcome == "refused"
-    tried = Import(store, tenant_id=1, by="x", dry=True).run(features)
+    tried = ZoneImport(store, tenant_id=1, by="x", dry=True).run(features)
     assert tried[0].outcome == "added"
     assert store.list_zones(tenant_id=1, limit=10) == []
 
@@ -265,7 +267,7 @@ def test_all_or_nothing_and_a_rehearsal_leave_nothing(store: ZoneStore) -> None:
 def test_an_update_changes_what_the_file_says_and_leaves_the_rest(store: ZoneStore) -> None:
     add(store, kind="forbidden", confirmation=CONFIRMATION, **ids(store, 1))
     document = collection(({"name": "Dock", "radius_m": 75, "site": None}, CIRCLE))
-    [outcome] = Import(store, tenant_id=1, by="x", update=True).run(import_export.read(document))
+    [outcome] = ZoneImport(store, tenant_id=1, by="x", update=True).run(import_export.read(document))
     assert (outcome.outcome, outcome.version) == ("changed", 2)
     found = store.get(tenant_id=1, name="Dock")
     assert (found["radius_m"], found["kind"], found["site_id"]) == (75, "forbidden", None)

@@ -11,9 +11,9 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from services.alerts.publishing import Teller, receipts_of, together
+from services.alerts.publishing import AlertPublisher, merged_changes, receipts_of
 from services.alerts.service import AlertsService
-from services.alerts.store import Change, DeviceMessage, Round
+from services.alerts.store import AlertChange, DeviceMessage, PublishingRound
 from services.contracts.errors import Refused, Unavailable
 from services.contracts.events import (
     Alert,
@@ -56,7 +56,7 @@ class FakeStore:
         self.told: list[int] = []
         self.refused: list[Any] = []
         self.recorded: list[Any] = []
-        self.untold: list[Change] = []
+        self.untold: list[AlertChange] = []
         self.swept: list[Any] = []
         self.mark_fails = False
         self.frames: dict[str, int] = {}
@@ -65,7 +65,7 @@ class FakeStore:
         self.recorded += occurrences
         return self.changes
 
-    def mark_told(self, ids: Any, frames: Any) -> None:
+    def mark_published(self, ids: Any, frames: Any) -> None:
         if self.mark_fails:
             raise Unavailable("PostgreSQL is away")
         self.told += ids
@@ -75,11 +75,11 @@ class FakeStore:
         self.refused.append(message)
         return True
 
-    def act(self, *_: Any, **__: Any) -> Change:
+    def act(self, *_: Any, **__: Any) -> AlertChange:
         [change] = self.changes
         return change
 
-    def tell_untold(self, tell: Any, *, before: datetime, alert_id: str | None = None) -> Round:
+    def publish_pending(self, tell: Any, *, before: datetime, alert_id: str | None = None) -> PublishingRound:
         """Do as the real store does: an exception of `tell` affects only its own alert."""
         told: list[int] = []
         failure: Exception | None = None
@@ -92,7 +92,7 @@ class FakeStore:
             else:
                 told += change.entry_ids
         self.told += told
-        return Round(tuple(told), failure)
+        return PublishingRound(tuple(told), failure)
 
 
 class FakeWire:
@@ -123,13 +123,13 @@ def service(store: FakeStore, wire: FakeWire, source: Source | None) -> AlertsSe
     parts = SimpleNamespace(
         store=store,
         registry=registry,
-        teller=Teller(store, wire.feed),
+        teller=AlertPublisher(store, wire.feed),
         default_tenant_id=1,
         follower=SimpleNamespace(follow=lambda alert_id, _events, **_: followed.append(alert_id)),
     )  # type: ignore[arg-type]
-    from services.alerts.service import Parts
+    from services.alerts.service import AlertsParts
 
-    parts.whose = lambda source_id: Parts.whose(parts, source_id)  # type: ignore[arg-type]
+    parts.source_entry = lambda source_id: AlertsParts.source_entry(parts, source_id)  # type: ignore[arg-type]
     made.parts = parts  # type: ignore[assignment]
     made.events = wire.events  # type: ignore[assignment]
     return made
@@ -142,7 +142,7 @@ def panic(kind: AlertType = AlertType.PANIC) -> DeviceAlert:
 
 
 def test_the_control_room_hears_first_then_everybody_and_then_it_is_marked() -> None:
-    change = Change(alert(), (7,), True)
+    change = AlertChange(alert(), (7,), True)
     store, wire = FakeStore([change]), FakeWire()
     service(store, wire, Source("guard-1", 1, None, "guard", True)).process_device_alert(panic())
     assert [what for what, _ in wire.heard] == ["feed critical_alert", "events alert_raised"]
@@ -159,7 +159,7 @@ def test_the_control_room_hears_first_then_everybody_and_then_it_is_marked() -> 
 def test_when_one_way_is_shut_the_other_is_used_and_the_sweeper_gets_the_row(
     away: tuple[str], heard: list[str]
 ) -> None:
-    store, wire = FakeStore([Change(alert(), (7,), True)]), FakeWire(away=away)
+    store, wire = FakeStore([AlertChange(alert(), (7,), True)]), FakeWire(away=away)
     service(store, wire, Source("guard-1", 1, None, "guard", True)).process_device_alert(panic())
     assert [what for what, _ in wire.heard] == heard
     assert store.told == []
@@ -167,13 +167,13 @@ def test_when_one_way_is_shut_the_other_is_used_and_the_sweeper_gets_the_row(
 
 def test_a_change_that_another_process_shows_again_bears_the_same_event_and_the_next_one_another() -> None:
     # Given a change that was shown, and a process that ended before it could mark that
-    shown, next_one = Change(alert(), (7, 8), True), Change(alert(), (9,), False)
+    shown, next_one = AlertChange(alert(), (7, 8), True), AlertChange(alert(), (9,), False)
     wire = FakeWire()
     for changes in ([shown], [shown, next_one]):
         # When a process of today, and one after it, shows what is not marked
         store = FakeStore([])
         store.untold = changes
-        Teller(store, wire.feed).tell_untold(wire.events, before=AT)  # type: ignore[arg-type]
+        AlertPublisher(store, wire.feed).publish_pending(wire.events, before=AT)  # type: ignore[arg-type]
 
     # Then readers can tell a repeated frame from a new one
     events = [frame.event for what, frame in wire.heard if what.startswith("feed ")]
@@ -183,7 +183,7 @@ def test_a_change_that_another_process_shows_again_bears_the_same_event_and_the_
 def test_a_stranger_s_panic_is_recorded_with_a_flag_and_another_alert_is_refused_and_raised_as_unreadable() -> (
     None
 ):
-    store, wire = FakeStore([Change(alert(), (1,), True)]), FakeWire()
+    store, wire = FakeStore([AlertChange(alert(), (1,), True)]), FakeWire()
     strange = service(store, wire, None)
     strange.process_device_alert(panic())
     assert store.recorded[0].flags == ("unknown_source",)
@@ -195,7 +195,7 @@ def test_a_stranger_s_panic_is_recorded_with_a_flag_and_another_alert_is_refused
 
 
 def test_what_a_disabled_source_sends_is_refused_without_an_alert_unless_a_life_is_at_stake() -> None:
-    store, wire = FakeStore([Change(alert(), (1,), True)]), FakeWire()
+    store, wire = FakeStore([AlertChange(alert(), (1,), True)]), FakeWire()
     disabled = service(store, wire, Source("guard-1", 1, None, "guard", False))
     disabled.process_device_alert(panic(AlertType.INTRUSION))
     assert ([message.reason for message in store.refused], store.recorded) == (["source_disabled"], [])
@@ -207,19 +207,19 @@ def test_what_a_disabled_source_sends_is_refused_without_an_alert_unless_a_life_
 def test_the_source_of_a_silent_alert_gets_no_receipt_whatever_was_recorded(
     entry_ids: tuple[int, ...],
 ) -> None:
-    change = Change(alert(silent=True), entry_ids, bool(entry_ids))
+    change = AlertChange(alert(silent=True), entry_ids, bool(entry_ids))
     store, wire = FakeStore([change]), FakeWire()
     service(store, wire, Source("guard-1", 1, None, "guard", True)).process_device_alert(panic())
     assert [body.receipts for what, body in wire.heard if what.startswith("events")] == [[]]
     for action in ("raised", "notified", "acknowledged", "resolved", "cleared"):
         line = TimelineEntry(AT, action, AlertStatus.RESOLVED, "ann")
         silent = alert(silent=True, notified_at=AT, timeline=(line,))
-        assert receipts_of(Change(silent, (1,), False, DeviceMessage("m1"))) == []
+        assert receipts_of(AlertChange(silent, (1,), False, DeviceMessage("m1"))) == []
 
 
 def test_a_small_alert_is_created_and_a_repeat_is_an_update() -> None:
-    small = Change(alert(severity=Severity.MEDIUM), (1,), True)
-    again = Change(alert(), (2,), False)
+    small = AlertChange(alert(severity=Severity.MEDIUM), (1,), True)
+    again = AlertChange(alert(), (2,), False)
     store, wire = FakeStore([small, again]), FakeWire()
     condition = Condition(1, "d", AlertType.LOW_BATTERY, "k", AT, b"0" * 16, "low")
     service(store, wire, None).open_for_telemetry(ConditionsEvent([condition]))
@@ -230,8 +230,8 @@ def test_a_small_alert_is_created_and_a_repeat_is_an_update() -> None:
 def test_several_findings_of_one_event_about_one_alert_are_told_once_with_all_rows() -> None:
     first = alert()
     later = msgspec.structs.replace(first, occurrences=2)
-    [merged] = together(
-        [Change(first, (1,), True), None, Change(later, (2,), False), Change(later, (), False)]
+    [merged] = merged_changes(
+        [AlertChange(first, (1,), True), None, AlertChange(later, (2,), False), AlertChange(later, (), False)]
     )
     assert (merged.entry_ids, merged.is_new, merged.alert.occurrences) == ((1, 2), True, 2)
     assert len(merged.alert.timeline) == 2
@@ -239,7 +239,7 @@ def test_several_findings_of_one_event_about_one_alert_are_told_once_with_all_ro
 
 def test_a_message_that_came_before_changes_nothing_and_its_source_is_told_stored_again() -> None:
     known = alert(timeline=())
-    store, wire = FakeStore([Change(known, (), False)]), FakeWire()
+    store, wire = FakeStore([AlertChange(known, (), False)]), FakeWire()
     service(store, wire, Source("guard-1", 1, None, "guard", True)).process_device_alert(panic())
     assert [what for what, _ in wire.heard] == ["events alert_updated"]
     [receipt] = wire.heard[0][1].receipts
@@ -248,8 +248,8 @@ def test_a_message_that_came_before_changes_nothing_and_its_source_is_told_store
 
 def test_a_message_that_came_before_is_told_at_once_when_nobody_had_heard_of_it() -> None:
     known = alert()
-    store, wire = FakeStore([Change(known, (), False)]), FakeWire()
-    store.untold = [Change(known, (7,), True, DeviceMessage("m1"))]
+    store, wire = FakeStore([AlertChange(known, (), False)]), FakeWire()
+    store.untold = [AlertChange(known, (7,), True, DeviceMessage("m1"))]
     service(store, wire, Source("guard-1", 1, None, "guard", True)).process_device_alert(panic())
     assert [what for what, _ in wire.heard] == [
         "feed critical_alert",
@@ -261,8 +261,8 @@ def test_a_message_that_came_before_is_told_at_once_when_nobody_had_heard_of_it(
 
 def test_a_device_that_sends_again_gets_its_receipt_even_while_redis_is_away() -> None:
     known = alert()
-    store, wire = FakeStore([Change(known, (), False)]), FakeWire(away=("feed",))
-    store.untold = [Change(known, (7,), True, DeviceMessage("m1"))]
+    store, wire = FakeStore([AlertChange(known, (), False)]), FakeWire(away=("feed",))
+    store.untold = [AlertChange(known, (7,), True, DeviceMessage("m1"))]
     service(store, wire, Source("guard-1", 1, None, "guard", True)).process_device_alert(panic())
     assert [what for what, _ in wire.heard] == ["events alert_raised", "events alert_updated"]
     assert store.told == []
@@ -270,7 +270,7 @@ def test_a_device_that_sends_again_gets_its_receipt_even_while_redis_is_away() -
 
 @pytest.mark.parametrize(("away", "other"), [("feed", "events"), ("events", "feed")])
 def test_for_as_long_as_one_way_is_shut_the_other_is_not_told_every_second(away: str, other: str) -> None:
-    store, wire = FakeStore([Change(alert(), (7,), True)]), FakeWire(away=(away,))
+    store, wire = FakeStore([AlertChange(alert(), (7,), True)]), FakeWire(away=(away,))
     alerts = service(store, wire, Source("guard-1", 1, None, "guard", True))
     alerts.process_device_alert(panic())
     store.untold = store.changes
@@ -286,7 +286,7 @@ def test_for_as_long_as_one_way_is_shut_the_other_is_not_told_every_second(away:
 
 def test_a_way_that_is_shut_is_tried_once_a_round_and_every_alert_goes_the_other_way() -> None:
     store, wire = FakeStore([]), FakeWire(away=("feed",))
-    store.untold = [Change(alert(), (number,), True) for number in range(3)]
+    store.untold = [AlertChange(alert(), (number,), True) for number in range(3)]
     with pytest.raises(Unavailable):
         service(store, wire, None).tell_untold()
     assert wire.tried == ["feed", "events", "events", "events"]
@@ -294,7 +294,7 @@ def test_a_way_that_is_shut_is_tried_once_a_round_and_every_alert_goes_the_other
 
 def test_a_step_stands_when_only_the_mark_that_it_was_told_cannot_be_made() -> None:
     line = TimelineEntry(AT, "acknowledged", AlertStatus.ACKNOWLEDGED, "ann")
-    change = Change(
+    change = AlertChange(
         alert(status=AlertStatus.ACKNOWLEDGED, timeline=(line,)), (8,), False, DeviceMessage("m1")
     )
     store, wire = FakeStore([change]), FakeWire()
@@ -344,6 +344,6 @@ def test_a_source_is_told_of_the_steps_that_concern_it(
 ) -> None:
     line = TimelineEntry(LATER, action, status, "ann")
     changed = alert(status=status, acknowledged_at=acknowledged_at, timeline=(line,))
-    receipts = receipts_of(Change(changed, (1,), False, DeviceMessage("m1")))
+    receipts = receipts_of(AlertChange(changed, (1,), False, DeviceMessage("m1")))
     assert [(receipt.status, receipt.by) for receipt in receipts] == told
-    assert receipts_of(Change(changed, (1,), False)) == []
+    assert receipts_of(AlertChange(changed, (1,), False)) == []

@@ -11,10 +11,10 @@ import apprise
 import apprise.plugins
 import pytest
 
-from services.notifications.channels import Outgoing, SendFailed
-from services.notifications.channels.apprise import METHODS, NAMES, AnywhereChannel
+from services.notifications.channels import OutgoingMessage, SendFailed
+from services.notifications.channels.apprise import METHODS, NAMES, AppriseChannel
 from services.outgoing.apprise_urls import SERVICES, url_fault
-from services.outgoing.client import Client
+from services.outgoing.client import OutgoingClient
 from services.outgoing.rules import tenant
 
 HEX32, UUID_TEXT = "0123456789abcdef" * 2, "01234567-89ab-cdef-0123-456789abcdef"
@@ -102,9 +102,11 @@ def test_each_request_of_a_plugin_comes_to_the_guard_and_goes_to_a_listed_host(s
         looked_up.append(host)
         raise OSError("no such name")
 
-    channel = AnywhereChannel(Client(tenant([443]), resolver=nowhere), deadline_s=5)
+    channel = AppriseChannel(OutgoingClient(tenant([443]), resolver=nowhere), deadline_s=5)
     with pytest.raises(SendFailed) as failure:
-        channel.send(Outgoing(reference="r", recipient=SAMPLES[scheme], subject="s", text="t", urgent=True))
+        channel.send(
+            OutgoingMessage(reference="r", recipient=SAMPLES[scheme], subject="s", text="t", urgent=True)
+        )
     if scheme in ("ntfy", "rocket"):
         assert failure.value.kind == "forbidden_address", "not by TLS"
         return

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.mqtt import lane as lane_module
 from gateway.mqtt import packets
-from gateway.mqtt.batch import Batch
+from gateway.mqtt.batch import DeliveryBatch
 from gateway.mqtt.lane import Lane
 from ops.environment import PROJECT
 from services.contracts.errors import Unavailable
@@ -26,8 +26,8 @@ from services.supervision import poison, restarts
 from services.supervision.crash_marker import CrashMarker
 
 
-def published(payload: bytes, message_id: int, **marks: bool) -> packets.Published:
-    return packets.Published(b"", payload, 1, message_id, **marks)
+def published(payload: bytes, message_id: int, **marks: bool) -> packets.PublishPacket:
+    return packets.PublishPacket(b"", payload, 1, message_id, **marks)
 
 
 class FakeConnection:
@@ -135,7 +135,7 @@ def test_a_message_that_meets_a_bug_is_refused_and_the_next_panic_is_sent(
 
 def test_a_batch_of_a_connection_that_is_gone_is_left_to_be_delivered_again(lane: Lane) -> None:
     sent: list[Any] = []
-    lane._hand_over(Batch(1, 0, []))
+    lane._hand_over(DeliveryBatch(1, 0, []))
     lane._take("alert/panic/guard-1", published(b"{}", 7))
     lane.connection.ack = lambda mids, **_: lane.connection.acked.extend(mids)  # type: ignore[attr-defined,method-assign]
     assert run(lane, sent.extend, until=1) == [7]
@@ -301,12 +301,12 @@ def lane_of(monkeypatch: pytest.MonkeyPatch, name: str) -> Lane:
     return made
 
 
-def sent_of(lane: Lane, deliveries: list[tuple[str, packets.Published]]) -> list[tuple[str, Any]]:
+def sent_of(lane: Lane, deliveries: list[tuple[str, packets.PublishPacket]]) -> list[tuple[str, Any]]:
     """Return the events of these deliveries with their types, when all are acknowledged."""
     return [(key.partition(".")[0], event) for key, event in keyed_of(lane, deliveries)]
 
 
-def keyed_of(lane: Lane, deliveries: list[tuple[str, packets.Published]]) -> list[tuple[str, Any]]:
+def keyed_of(lane: Lane, deliveries: list[tuple[str, packets.PublishPacket]]) -> list[tuple[str, Any]]:
     """Return the same with their routing keys."""
     sent: list[tuple[str, Any]] = []
     for topic, message in deliveries:

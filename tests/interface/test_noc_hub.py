@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.noc.auth.tokens import Bars, Principal
+from gateway.noc.auth.tokens import BarredTokens, Principal
 from gateway.noc.websocket.hub import FEED_LATE_S, Hub
-from gateway.noc.websocket.send_queue import Entry
+from gateway.noc.websocket.send_queue import QueuedFrame
 from services.contracts.errors import Unavailable
 from services.feed.encryption import Sealer
 from services.feed.stream import FeedReader, FeedWriter, id_of
-from services.supervision.process_heartbeats import Fault
+from services.supervision.process_heartbeats import PartFault
 
 
 class FakeReader:
@@ -71,10 +71,10 @@ class Socket:
         self.tenant_id = 1
         self.last_id = last_id
         self.got: list[int] = []
-        self.entries: list[Entry] = []
+        self.entries: list[QueuedFrame] = []
         self.is_open = True
 
-    def offer(self, entry: Entry) -> None:
+    def offer(self, entry: QueuedFrame) -> None:
         assert entry.id is not None
         if entry.id > self.last_id:
             self.last_id = entry.id
@@ -265,7 +265,7 @@ def test_sockets_of_the_barred_end_and_those_of_others_stay() -> None:
     for person in people.values():
         hub.open_socket(person)
     roles = {"dan": "operator", "eve": "operator", "hal": "viewer"}
-    bars = Bars()
+    bars = BarredTokens()
     bars.update(users={"dan": None, "eve": 6.0, "hal": 6.0}, sessions=["s1"], roles=roles)
     hub.end_barred(bars)
     assert people["has another role"].ended_with == 4403
@@ -302,10 +302,10 @@ def test_the_control_room_is_blind_when_no_test_message_came_for_too_long() -> N
     assert not is_blind(1150)  # a gateway that has just started has waited for none yet
     assert is_blind(1151)
     reader.ids[7] = 1_100_000_000
-    hub.look_at_road(7)
+    hub.update_test_message_time(7)
     assert not is_blind(1250)
     reader.ids.clear()  # Redis has lost everything: earlier messages still count as seen
-    hub.look_at_road(7)
+    hub.update_test_message_time(7)
     assert not is_blind(1250)
     assert is_blind(1251)
 
@@ -322,12 +322,12 @@ def test_every_screen_gets_a_heartbeat_when_a_part_is_away_and_when_it_is_back_a
     hub.look([], now=now)
     assert (ann.beats, ben.beats) == (0, 0)
     for second in range(5):
-        hub.look([Fault("postgres", 4.0 + second)], now=now + timedelta(seconds=second))
+        hub.look([PartFault("postgres", 4.0 + second)], now=now + timedelta(seconds=second))
 
     # Then
     assert parts_away(hub) == ["postgres"]
     assert (ann.beats, ben.beats) == (1, 1)
-    hub.look([Fault("postgres", 9.0), Fault("alerts", 7.0)], now=now + timedelta(seconds=5))
+    hub.look([PartFault("postgres", 9.0), PartFault("alerts", 7.0)], now=now + timedelta(seconds=5))
     assert (ann.beats, ben.beats) == (2, 2)
     hub.look([], now=now + timedelta(seconds=6))
     assert (ann.beats, ben.beats, parts_away(hub)) == (3, 3, [])
@@ -461,7 +461,7 @@ def test_hundreds_of_frames_of_one_tenant_come_out_beside_anothers_and_in_order(
     hub, order = hub_on(CrowdedReader(random.Random(1))), list[tuple[int, int]]()
 
     class Noting(Socket):
-        def offer(self, entry: Entry) -> None:
+        def offer(self, entry: QueuedFrame) -> None:
             super().offer(entry)
             order.append((self.tenant_id, entry.id or 0))
 

@@ -44,7 +44,7 @@ class Broker:
             while self._next - self.acked >= self._window:
                 eventlet.sleep(0.001)
         self._next += 1
-        self._lane._take(topic, packets.Published(b"", payload, 1, self._next))
+        self._lane._take(topic, packets.PublishPacket(b"", payload, 1, self._next))
 
     def settle(self) -> None:
         with eventlet.Timeout(10):

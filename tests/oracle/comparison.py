@@ -8,7 +8,7 @@ from random import Random
 from unittest.mock import patch
 
 from services.geofencing.rule import late_fixes
-from services.geofencing.rule.track import Guarded, Judge
+from services.geofencing.rule.track import Judge, ZoneSubject
 from tests.oracle.production import fix_of, row_of
 from tests.oracle.record import Record, deliver, unordered
 from tests.oracle.verdicts import Oracle
@@ -89,7 +89,7 @@ def at_once(judge: Judge, guards: list[Judged]) -> list[str]:
     found = []
     tracks = [
         (
-            Guarded(who.guard_id, who.groups),
+            ZoneSubject(who.guard_id, who.groups),
             None,
             sorted(map(fix_of, who.fixes), key=lambda f: (f.recorded_at, f.key)),
         )

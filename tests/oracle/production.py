@@ -9,14 +9,14 @@ from shapely.geometry.base import BaseGeometry
 
 from services.contracts.zone_parameters import Confirmation
 from services.geofencing import geometry, schedule
-from services.geofencing.rule.track import Judge, Step, TrackFix
+from services.geofencing.rule.track import EvaluatedFix, Judge, TrackFix
 from services.platform import config
 from tests.oracle.geometry import Shape
 from tests.oracle.words import Change, Fix, Needed, Row, Rules, Zone
 
 
 @lru_cache(maxsize=1)
-def configured() -> config.Location:
+def configured() -> config.LocationSettings:
     return config.load(environ={}).location
 
 
@@ -24,12 +24,12 @@ def judge_of(versions: list[Zone], rules: Rules) -> Judge:
     return Judge(geometry.ZoneIndex(zone_of(z) for z in versions), settings_of(rules))
 
 
-def settings_of(rules: Rules) -> config.Location:
+def settings_of(rules: Rules) -> config.LocationSettings:
     return msgspec.structs.replace(configured(), **asdict(rules))
 
 
-def zone_of(zone: Zone) -> geometry.Zone:
-    return geometry.Zone(
+def zone_of(zone: Zone) -> geometry.Geofence:
+    return geometry.Geofence(
         zone_id=zone.zone_id,
         version=zone.version,
         kind=zone.kind,
@@ -72,7 +72,7 @@ def fix_of(fix: Fix) -> TrackFix:
     )
 
 
-def row_of(step: Step) -> Row:
+def row_of(step: EvaluatedFix) -> Row:
     changes = tuple(Change(t.kind, t.zone_id, t.zone_version, t.at, t.confirmed_at) for t in step.transitions)
     radius = step.error_radius_m if step.implausible is None else None
     return Row(step.implausible, step.in_geofence, step.violation, radius, changes)

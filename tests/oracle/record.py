@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import msgspec
 
 from services.geofencing.rule.late_fixes import (
-    Changes,
     Checkpoint,
-    Implausible,
+    FixOnRecord,
+    ImplausibleRecord,
     Position,
-    Recorded,
-    RecordedTransition,
+    RecordChanges,
+    TransitionOnRecord,
     implausible_of,
-    mend,
     period_of,
     position_of,
+    repair,
 )
-from services.geofencing.rule.track import Belief, Guarded, Judge, Step, TrackFix, Transition
+from services.geofencing.rule.track import Belief, EvaluatedFix, Judge, TrackFix, ZoneSubject, ZoneTransition
 from tests.oracle.production import fix_of
 from tests.oracle.words import Change, Fix, Row
 
@@ -31,21 +31,21 @@ from tests.oracle.words import Change, Fix, Row
 class Kept:
     """A transition in the record."""
 
-    transition: Transition
+    transition: ZoneTransition
     position: Position
     superseded: bool = False
 
 
 class Record:
     def __init__(self, guard_id: str, groups: frozenset[int]) -> None:
-        self.guard = Guarded(guard_id, groups)
+        self.guard = ZoneSubject(guard_id, groups)
         self.belief: bytes | None = None
         self.frontier: Position | None = None
-        self.fixes: dict[Position, Recorded] = {}
+        self.fixes: dict[Position, FixOnRecord] = {}
         self.transitions: dict[bytes, Kept] = {}
         self.checkpoints: dict[Position, bytes] = {}
 
-    def take(self, judge: Judge, batch: Sequence[Fix]) -> tuple[Guarded, Belief | None, list[TrackFix]]:
+    def take(self, judge: Judge, batch: Sequence[Fix]) -> tuple[ZoneSubject, Belief | None, list[TrackFix]]:
         """Repair the late fixes.
 
         Return the fixes that remain to be judged, and the belief to start from.
@@ -61,7 +61,7 @@ class Record:
         held = None if self.belief is None else msgspec.msgpack.decode(self.belief, type=Belief)
         return self.guard, held, [places[p] for p in new[len(late) :]]
 
-    def keep(self, belief: Belief, steps: Sequence[Step]) -> None:
+    def keep(self, belief: Belief, steps: Sequence[EvaluatedFix]) -> None:
         if not steps:
             return
         for step in steps:
@@ -88,26 +88,26 @@ class Record:
                 changes.setdefault(kept.position, []).append(change)
         return [self._row(self.fixes[place], changes.get(place, [])) for place in sorted(self.fixes)]
 
-    def _row(self, recorded: Recorded, changes: list[Change]) -> Row:
+    def _row(self, recorded: FixOnRecord, changes: list[Change]) -> Row:
         assert recorded.verdict is not None
         reason = recorded.implausible.reason if recorded.implausible else None
         return Row(reason, *recorded.verdict, None, unordered(changes))
 
-    def _mended(self, judge: Judge, late: Sequence[TrackFix]) -> tuple[Belief | None, Changes]:
+    def _mended(self, judge: Judge, late: Sequence[TrackFix]) -> tuple[Belief | None, RecordChanges]:
         checkpoints = [
             Checkpoint(place, msgspec.msgpack.decode(belief, type=Belief))
             for place, belief in sorted(self.checkpoints.items())
         ]
         transitions = [
-            RecordedTransition(
+            TransitionOnRecord(
                 k.transition.id, k.superseded, k.position, k.transition.zone_version, k.transition.evidence
             )
             for k in self.transitions.values()
         ]
         recorded = [self.fixes[place] for place in sorted(self.fixes)]
-        return mend(judge, self.guard, late, recorded, checkpoints, transitions)
+        return repair(judge, self.guard, late, recorded, checkpoints, transitions)
 
-    def _change(self, changes: Changes) -> None:
+    def _change(self, changes: RecordChanges) -> None:
         places = {place[1]: place for place in self.fixes}
         for step in changes.steps:
             self._write(step)
@@ -119,9 +119,9 @@ class Record:
         for checkpoint in changes.checkpoints:
             self.checkpoints[checkpoint.position] = msgspec.msgpack.encode(checkpoint.belief)
 
-    def _write(self, step: Step) -> None:
-        implausible: Implausible | None = implausible_of(step)
-        self.fixes[position_of(step.fix)] = Recorded(
+    def _write(self, step: EvaluatedFix) -> None:
+        implausible: ImplausibleRecord | None = implausible_of(step)
+        self.fixes[position_of(step.fix)] = FixOnRecord(
             step.fix, (step.in_geofence, step.violation), implausible
         )
 

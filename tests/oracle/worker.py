@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from services.contracts.families import FixBatch
 from services.ingestion.effects import Event
-from services.location.service import LocationService, Parts
+from services.location.service import LocationParts, LocationService
 from services.location.store import GuardOutcome, LocationStore
 from services.platform import config
 
@@ -112,7 +112,7 @@ def main() -> None:
     # The timer finds at once the work that it would find after seconds.
     location = msgspec.structs.replace(settings.location, settle_s=0.01)
     service: Any = LocationService()
-    service.parts = Parts(msgspec.structs.replace(settings, location=location))
+    service.parts = LocationParts(msgspec.structs.replace(settings, location=location))
     # Other output to standard output is not a message.
     orders, told = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -120,7 +120,7 @@ def main() -> None:
     while (order := receive(orders, Order)) is not None:
         wire.order = order
         if order.batch is None:
-            service.parts.store.owed.tell_overdue(wire.publish_all, older_than_s=0)
+            service.parts.store.owed.publish_overdue(wire.publish_all, older_than_s=0)
             service.tell_settled()
         else:
             with dying_within(order.dies == "within the transaction"):

@@ -513,11 +513,11 @@ def serve(handler: type[Quiet]) -> int:
 def serve_mail(directory: Path) -> dict[str, Any]:
     from aiosmtpd.smtp import SMTP
 
-    from ops.servers.certificates import Authority
+    from ops.servers.certificates import CertificateAuthority
 
     files = directory / "mail-ca"
     files.mkdir(exist_ok=True)
-    authority = Authority(files)
+    authority = CertificateAuthority(files)
     authority.make()
     authority.issue_server(files, hosts=["127.0.0.1"])
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

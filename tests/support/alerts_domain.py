@@ -4,13 +4,13 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.alerts.escalation_worker import Follower, Guidance
-from services.alerts.grouping import Storms
-from services.alerts.lifecycle import Action
+from services.alerts.escalation_worker import EscalationPolicies, EscalationWorker
+from services.alerts.grouping import AlertGrouping
+from services.alerts.lifecycle import AlertAction
 from services.alerts.occurrences import Occurrence
-from services.alerts.policy_store import PlanStore
-from services.alerts.response_report import NumberStore
-from services.alerts.store import AlertStore, Change, Deed
+from services.alerts.policy_store import PolicyStore
+from services.alerts.response_report import ReportStore
+from services.alerts.store import AlertChange, AlertStore, PersonAction
 from services.contracts.errors import Unavailable
 from services.contracts.events import Alert, AlertType, NotificationRequest, Severity
 from services.platform.config import Config
@@ -23,7 +23,7 @@ def after(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-class Wire:
+class PublishRecorder:
     """A receiver of what is published. It may be away, or die after it has taken a message."""
 
     def __init__(self) -> None:
@@ -43,24 +43,24 @@ class Wire:
         return [(request.round, request.step) for request in self.requests]
 
 
-class Desk:
+class AlertsDomain:
     """The alerts service without its shell, at the time that the test sets."""
 
     def __init__(self, database: Database, config: Config) -> None:
-        guidance = Guidance.from_config(config)
+        guidance = EscalationPolicies.from_config(config)
         self.store = AlertStore(
             database,
             ladder=guidance.ladder,
-            storms=Storms(config.alerts.storm),
+            storms=AlertGrouping(config.alerts.storm),
             press_again_s=config.alerts.press_again_s,
         )
-        self.follower = Follower(self.store, guidance)
-        self.plans = PlanStore(database, guidance)
-        self.numbers = NumberStore(database)
-        self.wire = Wire()
-        self.told: list[Change] = []
+        self.follower = EscalationWorker(self.store, guidance)
+        self.plans = PolicyStore(database, guidance)
+        self.numbers = ReportStore(database)
+        self.wire = PublishRecorder()
+        self.told: list[AlertChange] = []
 
-    def raise_alert(self, *, at: datetime = T0, **changes: Any) -> Change:
+    def raise_alert(self, *, at: datetime = T0, **changes: Any) -> AlertChange:
         base: dict[str, Any] = {
             "key": os.urandom(16),
             "tenant_id": 1,
@@ -82,13 +82,13 @@ class Desk:
     def follow(self, seconds: float) -> None:
         self.follower.follow_due(self.wire, now=after(seconds), tell=self.told.append)
 
-    def act(self, alert_id: str, action: Action, *, at: float = 0, **further: Any) -> Change:
-        deed = Deed(action, further.pop("by", "ann"), **further)
+    def act(self, alert_id: str, action: AlertAction, *, at: float = 0, **further: Any) -> AlertChange:
+        deed = PersonAction(action, further.pop("by", "ann"), **further)
         return self.store.act(deed, tenant_id=1, alert_id=alert_id, now=after(at))
 
-    def assign(self, alert_id: str, to: str, *, at: float = 0, by: str = "ann") -> Change:
+    def assign(self, alert_id: str, to: str, *, at: float = 0, by: str = "ann") -> AlertChange:
         name = self.plans.find_person(to, tenant_id=1, by=by, now=after(at))
-        deed = Deed(Action.ASSIGN, by, to=name)
+        deed = PersonAction(AlertAction.ASSIGN, by, to=name)
         return self.store.act(
             deed,
             tenant_id=1,

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.providers import Provider
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 TELL_AT_ONCE = {
     "CRITICAL": {
@@ -21,11 +21,11 @@ TELL_AT_ONCE = {
 }
 
 
-class House:
+class Customer:
     """A tenant of its own, with its guards and one person who is notified."""
 
     def __init__(
-        self, outside: Outside, directory: Path, outer: dict[str, Provider], *, more_guards: int = 0
+        self, outside: OutsideClients, directory: Path, outer: dict[str, Provider], *, more_guards: int = 0
     ) -> None:
         self.outside = outside
         self.outer = outer

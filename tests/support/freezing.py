@@ -12,13 +12,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from tests.support.outside_clients import Outside, Screen
+from tests.support.outside_clients import FeedSession, OutsideClients
 
 TOLD_WITHIN_S = 10.0
 UP = re.compile(r'vigil_dependency_up\{dependency="(?P<name>\w+)"\} (?P<value>\S+)')
 
 
-class Told(NamedTuple):
+class FaultReports(NamedTuple):
     """Times and reports of a fault.
 
     The times are seconds from the fault to `blind`, and from its end to the end of `blind`. Further
@@ -28,10 +28,10 @@ class Told(NamedTuple):
     blind_s: float
     clear_s: float
     named: frozenset[str]
-    ready: Ready
+    ready: ReadyAnswer
 
 
-class Ready(NamedTuple):
+class ReadyAnswer(NamedTuple):
     """An answer of `/readyz`: its status, its state of each part, and the seconds that it took."""
 
     status: int
@@ -44,14 +44,14 @@ class Ready(NamedTuple):
         return {part for part, state in self.checks.items() if state != "ok"}
 
 
-def readiness(outside: Outside) -> Ready:
+def readiness(outside: OutsideClients) -> ReadyAnswer:
     """Ask `/readyz` with a token that may see the details."""
     started_s = time.monotonic()
     status, body = outside.request("GET", "/readyz", token=outside.token())
-    return Ready(status, body["checks"], time.monotonic() - started_s)
+    return ReadyAnswer(status, body["checks"], time.monotonic() - started_s)
 
 
-def dependency_up(outside: Outside) -> dict[str, float]:
+def dependency_up(outside: OutsideClients) -> dict[str, float]:
     """Return the metrics' states of the servers."""
     with urllib.request.urlopen(f"http://{outside.base}/metrics/export/", timeout=20) as answer:
         lines = answer.read().decode().splitlines()
@@ -64,13 +64,15 @@ def names(frame: dict[str, Any]) -> set[str]:
     return {away["part"] for away in frame["away"]}
 
 
-def await_sight(screen: Screen, *, timeout_s: float = 60.0) -> None:
+def await_all_parts_back(screen: FeedSession, *, timeout_s: float = 60.0) -> None:
     """Wait until a heartbeat names no part as offline."""
     screen.send(type="heartbeat")
     screen.wait("heartbeat", lambda frame: frame["blind"] is False, timeout_s=timeout_s)
 
 
-def freeze(outside: Outside, screens: list[Screen], *, process: str, part: str, hold_s: float) -> Told:
+def freeze(
+    outside: OutsideClients, screens: list[FeedSession], *, process: str, part: str, hold_s: float
+) -> FaultReports:
     """Freeze a process for `hold_s`.
 
     Every session must name its part in time, and must recover in time afterwards.
@@ -79,16 +81,16 @@ def freeze(outside: Outside, screens: list[Screen], *, process: str, part: str, 
 
 
 def fault(
-    outside: Outside,
-    screens: list[Screen],
+    outside: OutsideClients,
+    screens: list[FeedSession],
     begin: Callable[[], AbstractContextManager[None]],
     *,
     part: str,
     hold_s: float,
-) -> Told:
+) -> FaultReports:
     """Check the same for any fault. The fault lasts as long as the context."""
     for screen in screens:
-        await_sight(screen)
+        await_all_parts_back(screen)
     with begin():
         began_s = time.monotonic()
         heard = [
@@ -114,7 +116,7 @@ def fault(
         screen.wait("heartbeat", lambda frame: frame["blind"] is False, timeout_s=TOLD_WITHIN_S)
         for screen in screens
     ]
-    return Told(
+    return FaultReports(
         max(came_s for came_s, _ in heard) - began_s,
         max(came_s for came_s, _ in seen) - ended_s,
         frozenset(names(heard[0][1])),

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from tests.support.commands import run_vigil
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 
 LAT, LON = 12.9716, 77.5946
 RADIUS_M = 200
@@ -28,17 +28,17 @@ def north(metres: float) -> dict[str, float]:
 INSIDE, OUTSIDE = north(0.0), north(600.0)
 
 
-class Phones:
+class GuardPhones:
     """A tenant of its own.
 
     Its one zone, in which all guards must be, is a circle round `LAT`, `LON`.
     """
 
-    def __init__(self, outside: Outside, name: str) -> None:
+    def __init__(self, outside: OutsideClients, name: str) -> None:
         self.outside = outside
         self.run = outside.run
         self.tenant_id = int(outside.run, 16) % 1_000_000 + 2_000_000
-        self._client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"phones-{name}-{outside.run}")
+        self._client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"phones-{name}-{outside.run}")
         self._published = 0
         tenant = ("--tenant", str(self.tenant_id))
         run_vigil(outside.env, "tenant", "add", str(self.tenant_id), f"{name} {outside.run}")
@@ -134,15 +134,15 @@ class Phones:
         found = self.outside.rows("SELECT lat, lon FROM guard_state WHERE guard_id = %s", guard_id)
         return (float(found[0][0]), float(found[0][1])) if found else None
 
-    def nothing_is_left_to_tell(self, guard_id: str) -> bool:
+    def has_no_pending_alert(self, guard_id: str) -> bool:
         """Return True when no timer will raise an alert from the guard's fixes."""
         return not self.outside.rows(
             "SELECT 1 FROM guard_state WHERE guard_id = %s AND settles_at IS NOT NULL", guard_id
         )
 
 
-class Heard(NamedTuple):
+class FinishedPhones(NamedTuple):
     """Phones that have sent everything, and the id of each guard by its name in the test."""
 
-    phones: Phones
+    phones: GuardPhones
     guards: dict[str, str]

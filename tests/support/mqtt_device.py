@@ -13,7 +13,7 @@ from gateway.mqtt import packets
 TIMEOUT_S = 10.0
 
 
-class Refused(Exception):  # noqa: N818 - as our own errors are named
+class ConnectionRefused(Exception):  # noqa: N818 - as our own errors are named
     """The broker did not let the client in.
 
     `code` is that of CONNACK, or -1 when the broker just closed the connection.
@@ -24,7 +24,7 @@ class Refused(Exception):  # noqa: N818 - as our own errors are named
         self.code = code
 
 
-class Client:
+class MqttClient:
     """One connection. `heard` has the messages that arrive: (topic, payload, retained)."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Client:
         self.acknowledged = 0
         self.granted: list[int] = []
         self.closed_s: float | None = None
-        self._reader = packets.Reader()
+        self._reader = packets.PacketReader()
         self._next_id = 0
         self.sock.sendall(packets.connect(client_id, username=username, password=password))
         try:
@@ -56,7 +56,7 @@ class Client:
             answer = b""
         if len(answer) < 4 or answer[3]:
             self.sock.close()
-            raise Refused(answer[3] if len(answer) == 4 else -1)
+            raise ConnectionRefused(answer[3] if len(answer) == 4 else -1)
 
     def publish(self, topic: str, payload: bytes = b"{}", *, retain: bool = False) -> None:
         self._next_id = self._next_id % 65_535 + 1

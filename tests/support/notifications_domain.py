@@ -20,9 +20,9 @@ from sqlalchemy import Engine, text
 from services.contracts.events import NotificationFinished, NotificationRequest, Target
 from services.notifications.delivery import CHANNELS
 from services.notifications.planning import ENDED_BY
-from services.notifications.service import Parts
+from services.notifications.service import NotificationsParts
 from services.platform import config as configuration
-from tests.support.alerts_domain import Desk
+from tests.support.alerts_domain import AlertsDomain
 
 ADDRESSES = {"sms": "+919876543210", "email": "asha@example.com", "push": "token-of-ashas-phone"}
 ASHA = Target("Asha", ADDRESSES)
@@ -35,19 +35,21 @@ QUICK = {
 }
 
 
-class Office:
+class NotificationsDomain:
     """One installation. `changes` are changes of the settings of notifications."""
 
-    def __init__(self, desk: Desk, engine: Engine, environment: dict[str, str], **changes: Any) -> None:
+    def __init__(
+        self, desk: AlertsDomain, engine: Engine, environment: dict[str, str], **changes: Any
+    ) -> None:
         config = configuration.load(environ=environment)
         notifications = msgspec.structs.replace(config.notifications, **{**QUICK, **changes})
-        self.parts = Parts(msgspec.structs.replace(config, notifications=notifications))
+        self.parts = NotificationsParts(msgspec.structs.replace(config, notifications=notifications))
         self.engine = engine
         self.desk = desk
         self.told: list[NotificationFinished] = []
         self.sealed: dict[UUID, bytes | None] = {}
         self._threads = [eventlet.spawn(self.parts.delivery.run, channel) for channel in CHANNELS]
-        self._threads.append(eventlet.spawn(self.parts.delivery.tell_finished, self.told.extend))
+        self._threads.append(eventlet.spawn(self.parts.delivery.publish_finished, self.told.extend))
 
     def request(
         self,

@@ -19,7 +19,7 @@ from vigil_device import Outbox
 DRAIN_S = 240.0
 
 
-class Phones:
+class OutboxPhones:
     """Phones with an outbox each, and the ledger of the messages that they sent."""
 
     def __init__(self, directory: Path, *, port: int, run: str, count: int) -> None:
@@ -65,7 +65,7 @@ def main() -> None:
     directory, port, run, count, rate, panics = sys.argv[1:]
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
-    phones = Phones(Path(directory), port=int(port), run=run, count=int(count))
+    phones = OutboxPhones(Path(directory), port=int(port), run=run, count=int(count))
     began_s, sent, pressed = time.monotonic(), 0, 0
     while float(rate) and not stopped:
         elapsed_s = time.monotonic() - began_s

@@ -35,7 +35,7 @@ from tests.support.canaries import canary
 from tests.support.commands import run_vigil
 
 
-class Outside:
+class OutsideClients:
     """A development stack as its users see it.
 
     Sources have fresh names in every test.
@@ -138,9 +138,9 @@ class Outside:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
 
-    def at(self, base: str) -> "Entrance":
+    def at(self, base: str) -> "HttpAddress":
         """Return the same at another address: another gateway, or a process behind HAProxy."""
-        return Entrance(self, base)
+        return HttpAddress(self, base)
 
     def give_up_on_a_fix_of(self, guard: str) -> str:
         """Write a dead letter as the location service leaves one, and return its id."""
@@ -167,9 +167,9 @@ class Outside:
         run_vigil(self.env, "user", "add", login, *options, given=password)
         return login, password
 
-    def screen(self, *, since: int | None = None, tenant_id: int = 1, **claims: Any) -> "Screen":
+    def screen(self, *, since: int | None = None, tenant_id: int = 1, **claims: Any) -> "FeedSession":
         token = self.token(tenant_id=tenant_id, **claims)
-        screen = Screen(self, since=since, token=token, tenant_id=tenant_id)
+        screen = FeedSession(self, since=since, token=token, tenant_id=tenant_id)
         self._open.callback(screen.close)
         return screen
 
@@ -188,20 +188,22 @@ def stop_tree(pid: int) -> list[int]:
     return stopped
 
 
-class Entrance:
+class HttpAddress:
     """An address (host:port) for requests and websocket sessions."""
 
-    def __init__(self, outside: Outside, base: str) -> None:
+    def __init__(self, outside: OutsideClients, base: str) -> None:
         self.base = base
         self.ring = outside.ring
 
-    request = Outside.request
+    request = OutsideClients.request
 
 
-class Screen:
+class FeedSession:
     """A websocket session whose frames are decrypted and checked as they come."""
 
-    def __init__(self, outside: Outside | Entrance, *, since: int | None, token: str, tenant_id: int) -> None:
+    def __init__(
+        self, outside: OutsideClients | HttpAddress, *, since: int | None, token: str, tenant_id: int
+    ) -> None:
         query = f"?since={since}" if since is not None else ""
         self._socket = websocket.create_connection(
             f"ws://{outside.base}/ws/noc/dashboard/{query}",
@@ -269,19 +271,19 @@ class Screen:
             self._frames.put((came_s, frame))
 
 
-class Device:
+class ReceiptSubscriber:
     """A subscriber to one topic, as a device subscribes to its receipts."""
 
-    def __init__(self, outside: Outside, topic: str) -> None:
+    def __init__(self, outside: OutsideClients, topic: str) -> None:
         self._sock = socket.create_connection(("127.0.0.1", int(outside.env["MQTT_BROKER_PORT"])), timeout=20)
         self._sock.sendall(packets.connect(f"device-{outside.run}") + packets.subscribe(topic))
-        self._reader = packets.Reader()
+        self._reader = packets.PacketReader()
         self._heard: list[dict[str, Any]] = []
         self._subscribed = False
         while not self._subscribed:
             self._listen()
 
-    def hear(self, count: int) -> list[dict[str, Any]]:
+    def receive(self, count: int) -> list[dict[str, Any]]:
         """Return the first `count` messages."""
         while len(self._heard) < count:
             self._listen()

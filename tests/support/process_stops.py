@@ -36,7 +36,7 @@ class LogEnd:
         return [str(json.loads(line)["event"]) for line in lines]
 
 
-class Stopped(NamedTuple):
+class StoppedProcess(NamedTuple):
     """One process that was asked to stop.
 
     It has the way of its end, the duration, and the time until the process was ready again.
@@ -84,14 +84,14 @@ def await_ready(stack: Stack, *, timeout_s: float = 90) -> None:
     assert late == [], [(process.name, process.last_lines()) for process in late]
 
 
-class Round:
+class StopRound:
     """A round that asks each process in turn to stop, `times` times.
 
     `step` continues it, beside any other work.
     """
 
     def __init__(self, stack: Stack, times: int, names: Collection[str] = tuple(PROCESSES)) -> None:
-        self.found: list[Stopped] = []
+        self.found: list[StoppedProcess] = []
         self._stack = stack
         self._names = names
         self._steps = self._run(times)
@@ -123,7 +123,7 @@ class Round:
             assert time.monotonic() < asked_s + BACK_WITHIN_S, (process.name, log.text())
             yield
         back_s = time.monotonic() - asked_s
-        self.found.append(Stopped(process.name, how, took_s, back_s, events, _traceback_in(text)))
+        self.found.append(StoppedProcess(process.name, how, took_s, back_s, events, _traceback_in(text)))
 
 
 def _traceback_in(text: str) -> str:
@@ -132,7 +132,7 @@ def _traceback_in(text: str) -> str:
     return before[-300:] + found + after[:3000] if found else ""
 
 
-def figures(found: list[Stopped]) -> str:
+def figures(found: list[StoppedProcess]) -> str:
     """Return a line for each process with its number of clean stops, and their durations."""
     lines = []
     for name in PROCESSES:

@@ -27,8 +27,8 @@ from tests.providers import WEBHOOK_SECRET, Provider
 from tests.providers.server import TOKEN
 from tests.support.canaries import canary, secrets_of
 from tests.support.commands import run_vigil
-from tests.support.customer import House
-from tests.support.outside_clients import Outside, Screen
+from tests.support.customer import Customer
+from tests.support.outside_clients import FeedSession, OutsideClients
 
 LAT, LON = 12.734561, 77.248913
 """The place of the tenant's site, as its guard's fixes have it."""
@@ -55,16 +55,16 @@ def plain_picture() -> bytes:
     return out.getvalue()
 
 
-class Tour:
+class ProductTour:
     """A tour with a viewer's session that is open all the time.
 
     `person` logs in. `places` fill the paths of operations.
     """
 
-    def __init__(self, outside: Outside, directory: Path, outer: dict[str, Provider]) -> None:
+    def __init__(self, outside: OutsideClients, directory: Path, outer: dict[str, Provider]) -> None:
         self.outside = outside
         self.outer = outer
-        self.house = House(outside, directory, outer)
+        self.house = Customer(outside, directory, outer)
         self.tenant_id = self.house.tenant_id
         self.word = f"canary{outside.run}"
         self.secret: dict[str, str] = {}
@@ -90,7 +90,7 @@ class Tour:
             **self.hidden_from_viewers,
         }
         self.house.set_policy(EVERYWHERE, directory)
-        self.screen: Screen = outside.screen(role="viewer", tenant_id=self.tenant_id)
+        self.screen: FeedSession = outside.screen(role="viewer", tenant_id=self.tenant_id)
         self.screen.wait("snapshot")
         self.places: dict[str, str] = {}
         self._secrets_of_the_installation()

@@ -31,7 +31,7 @@ OF_PROMETHEUS = {
 }
 
 
-class Named(NamedTuple):
+class PromqlNames(NamedTuple):
     """Names in an expression.
 
     `matched` has (metric, label) of selectors; `grouped` has the labels of by, on and so on.
@@ -42,9 +42,9 @@ class Named(NamedTuple):
     grouped: set[str]
 
 
-def names_in(expression: str) -> Named:
+def names_in(expression: str) -> PromqlNames:
     tokens = [(m.lastgroup, m.group()) for m in TOKEN.finditer(expression)]
-    found = Named(set(), set(), set())
+    found = PromqlNames(set(), set(), set())
     last, place, depth = "", "", 0
     for (kind, text), (_, following) in zip(tokens, [*tokens[1:], ("", "")], strict=True):
         if text == "{":

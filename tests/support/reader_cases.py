@@ -21,7 +21,7 @@ SEALED_S = 1_700_000_000
 ALERT = {"id": "a1", "message": "help, κόσμε"}
 
 
-class Stream(NamedTuple):
+class FrameStream(NamedTuple):
     """Frames as they come, and for each whether the reader must believe it.
 
     The first frame that is not believed is the last. "repeated": the frame is believed, and repeats
@@ -65,44 +65,44 @@ def changed(frame: bytes, **fields: Any) -> bytes:
 START = [clear(), seal("snapshot", 5)]
 
 
-def all_streams() -> Iterator[Stream]:
-    yield Stream(
+def all_streams() -> Iterator[FrameStream]:
+    yield FrameStream(
         "as it comes",
         [*START, seal("positions", 6), clear("heartbeat"), seal("critical_alert", 7)],
         [True] * 5,
     )
-    yield Stream("told again after a fault", *told_again())
-    yield Stream("told again, in the clear", *told_again(plain), {})
-    yield Stream("resumed", [*START, clear(resumed=True), seal("positions", 6)], [True] * 4)
-    yield Stream(
+    yield FrameStream("told again after a fault", *repeated_alerts())
+    yield FrameStream("told again, in the clear", *repeated_alerts(plain), {})
+    yield FrameStream("resumed", [*START, clear(resumed=True), seal("positions", 6)], [True] * 4)
+    yield FrameStream(
         "a newer snapshot",
         [*START, seal("positions", 9), clear(), seal("snapshot", 7, at_s=SEALED_S + 9)],
         [True] * 5,
     )
-    yield Stream(
+    yield FrameStream(
         "a feed that Redis has lost", [*START, clear(), seal("snapshot", 0), seal("positions", 1)], [True] * 5
     )
-    yield Stream(
+    yield FrameStream(
         "two hosts whose clocks differ", [*START, seal("positions", 6, at_s=SEALED_S - 30)], [True] * 3
     )
     for name, bad in refused_frames():
-        yield Stream(name, [*START, seal("critical_alert", 6), bad], [True, True, True, False])
+        yield FrameStream(name, [*START, seal("critical_alert", 6), bad], [True, True, True, False])
     lost = [*START, clear(), seal("snapshot", 0, at_s=SEALED_S + 1000)]
-    yield Stream(
+    yield FrameStream(
         "old frames after the feed was lost", [*lost, seal("critical_alert", 6)], [True] * 4 + [False]
     )
-    yield Stream("a frame before the snapshot", [clear(), seal("positions", 6)], [True, False])
-    yield Stream("the first frame is no snapshot", [seal("positions", 6)], [False])
+    yield FrameStream("a frame before the snapshot", [clear(), seal("positions", 6)], [True, False])
+    yield FrameStream("the first frame is no snapshot", [seal("positions", 6)], [False])
     flipped = seal("critical_alert", 6)
     for position in range(len(flipped)):
         for bit in range(8):
             frame = bytearray(flipped)
             frame[position] ^= 1 << bit
-            yield Stream(f"bit {bit} of byte {position}", [*START, bytes(frame)], [True, True, False])
+            yield FrameStream(f"bit {bit} of byte {position}", [*START, bytes(frame)], [True, True, False])
     yield from plain_streams()
 
 
-def told_again(make: Callable[..., bytes] | None = None) -> tuple[list[bytes], list[bool | str]]:
+def repeated_alerts(make: Callable[..., bytes] | None = None) -> tuple[list[bytes], list[bool | str]]:
     """Return frames of two alerts, some of them repeated, and the expected result of each."""
     seal_or_not = make or seal
 
@@ -171,20 +171,20 @@ def rewritten(token: str) -> Iterator[tuple[str, str]]:
     yield "of another version", base64.urlsafe_b64encode(bytes(version)).decode()
 
 
-def plain_streams() -> Iterator[Stream]:
+def plain_streams() -> Iterator[FrameStream]:
     """Yield streams with `NOC_FEED_ENCRYPTION=off`.
 
     Nothing proves a frame's origin, but the order still holds.
     """
 
     start = [clear(), plain("snapshot", 0)]
-    yield Stream(
+    yield FrameStream(
         "plain, as it comes", [*start, plain("positions", 1), plain("critical_alert", 2)], [True] * 4, {}
     )
-    yield Stream(
+    yield FrameStream(
         "plain, replayed", [*start, plain("positions", 1), plain("positions", 1)], [True] * 3 + [False], {}
     )
-    yield Stream(
+    yield FrameStream(
         "plain, without a number", [*start, changed(plain("positions", 1), id=None)], [True, True, False], {}
     )
 

@@ -39,7 +39,7 @@ def close_frame(code: int, reason: bytes = b"") -> bytes:
     return client_frame(CLOSE, code.to_bytes(2, "big") + reason)
 
 
-class Frame(NamedTuple):
+class ServerFrame(NamedTuple):
     """A frame as the server sent it."""
 
     opcode: int
@@ -50,7 +50,7 @@ class Frame(NamedTuple):
         return json.loads(self.payload)
 
 
-class Peer:
+class WebsocketPeer:
     """One connection to a gateway at `base` (host:port), past its opening handshake."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Peer:
         for at in range(0, len(data), chop or max(1, len(data))):
             self.sock.sendall(data[at : at + chop] if chop else data)
 
-    def frame(self) -> Frame | None:
+    def frame(self) -> ServerFrame | None:
         """Return the next frame, or None when the server ended the connection, in order or not."""
         while (found := self._parse()) is None:
             try:
@@ -167,7 +167,7 @@ class Peer:
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         return head.decode()
 
-    def _parse(self) -> Frame | None:
+    def _parse(self) -> ServerFrame | None:
         """Return the next complete frame, and check that the server keeps to the RFC.
 
         No frame may be masked or fragmented, or have a reserved bit.
@@ -186,4 +186,4 @@ class Peer:
         if len(buffer) < at + size or at > len(buffer):
             return None
         self._buffer = buffer[at + size :]
-        return Frame(buffer[0] & 0x0F, buffer[at : at + size])
+        return ServerFrame(buffer[0] & 0x0F, buffer[at : at + size])

@@ -14,12 +14,12 @@ from typing import Any
 
 from gateway.mqtt import packets as wire
 from ops.local.stack import Stack
-from services.feed.client import SNAPSHOT, Watcher
+from services.feed.client import SNAPSHOT, FrameChecker
 from services.feed.stream import id_of, stream_key
 from services.platform import config as configuration
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
-from tests.support.rfc6455_client import CLOSE, TEXT, Peer, client_frame, close_frame
+from tests.support.outside_clients import OutsideClients
+from tests.support.rfc6455_client import CLOSE, TEXT, WebsocketPeer, client_frame, close_frame
 
 VISIT_S = 0.3
 """Longest time in seconds for which a visit lasts."""
@@ -29,18 +29,18 @@ TRY_AGAIN = {1001, 1013, 4408}
 REFUSED_PAUSE_S = 0.05
 
 
-class Wanderer:
+class RoamingSession:
     """A client that comes and goes.
 
     `runs` has the received frames in order: one run for each beginning from a snapshot.
     """
 
-    def __init__(self, bases: Sequence[str], token: str, watcher: Watcher, *, seed: int) -> None:
+    def __init__(self, bases: Sequence[str], token: str, watcher: FrameChecker, *, seed: int) -> None:
         self._bases = bases
         self._token = token
         self._watcher = watcher
         self._chance = random.Random(seed)
-        self.runs: list[Run] = []
+        self.runs: list[FrameRun] = []
         self.visits = 0
         self.resumed = 0
         self.turned_away = 0
@@ -55,7 +55,7 @@ class Wanderer:
         The client leaves without a word, in order, or not at all.
         """
         try:
-            peer = Peer(self._chance.choice(self._bases), self._token, query=self._query())
+            peer = WebsocketPeer(self._chance.choice(self._bases), self._token, query=self._query())
         except OSError:
             self._turn_away()  # that gateway is down
             return
@@ -97,7 +97,7 @@ class Wanderer:
         self.turned_away += 1
         time.sleep(REFUSED_PAUSE_S)  # as any client: not a storm of attempts
 
-    def _listen(self, peer: Peer, *, for_s: float, until: int | None = None) -> None:
+    def _listen(self, peer: WebsocketPeer, *, for_s: float, until: int | None = None) -> None:
         """Take the frames that come.
 
         With `until`, skip everything before the answer with that `ref`.
@@ -120,7 +120,7 @@ class Wanderer:
                 until = None
                 self._take(frame.payload)
 
-    def _ask_again(self, peer: Peer) -> None:
+    def _ask_again(self, peer: WebsocketPeer) -> None:
         """Send `resume` on the same socket. Frames on their way before the answer do not count."""
         peer.sock.settimeout(5)
         ref = self.visits
@@ -132,12 +132,12 @@ class Wanderer:
         if frame["type"] == "connected":
             self.resumed += frame["resumed"]
         elif frame["type"] == SNAPSHOT:
-            self.runs.append(Run(frame))
+            self.runs.append(FrameRun(frame))
         elif frame["type"] in ALERTS:
             self.runs[-1].frames.append(frame)
 
 
-class Run:
+class FrameRun:
     """The frames that follow one snapshot."""
 
     def __init__(self, snapshot: dict[str, Any]) -> None:
@@ -149,13 +149,13 @@ class Run:
         return self._alerts + [frame["data"]["id"] for frame in self.frames if frame["type"] in NEW]
 
 
-class Alarms:
+class AlarmSource:
     """A tenant whose guards press, press again and walk, until `stop`."""
 
     GUARDS = 3000
     PAUSE_S = 0.08
 
-    def __init__(self, outside: Outside, stack: Stack, *, seed: int) -> None:
+    def __init__(self, outside: OutsideClients, stack: Stack, *, seed: int) -> None:
         self.tenant_id = int(outside.run, 16) % 1_000_000 + 2_000_000
         self._guards = [f"guard-{outside.run}-{number}" for number in range(self.GUARDS)]
         run_vigil(outside.env, "tenant", "add", str(self.tenant_id), f"Alarms {outside.run}")
@@ -202,12 +202,12 @@ class Alarms:
         return b"".join(packets)
 
 
-def watcher_of(outside: Outside, tenant_id: int) -> Watcher:
+def watcher_of(outside: OutsideClients, tenant_id: int) -> FrameChecker:
     """Return a watcher that reads that tenant's feed as a program does."""
-    return Watcher(tenant_id, keys=lambda: outside.ring.of_tenant(tenant_id))
+    return FrameChecker(tenant_id, keys=lambda: outside.ring.of_tenant(tenant_id))
 
 
-def balance(outside: Outside, alarms: Alarms, wanderer: Wanderer) -> None:
+def balance(outside: OutsideClients, alarms: AlarmSource, wanderer: RoamingSession) -> None:
     """Check that all presses are known, and that each run is the stream from its beginning on.
 
     The frames are compared one by one.
@@ -234,7 +234,7 @@ def balance(outside: Outside, alarms: Alarms, wanderer: Wanderer) -> None:
     )
 
 
-def streamed(outside: Outside, tenant_id: int) -> list[tuple[int, str]]:
+def streamed(outside: OutsideClients, tenant_id: int) -> list[tuple[int, str]]:
     """Return (id, type) of the stream's frames about alerts."""
     config = configuration.load(environ=outside.env)
     entries: Any = outside.redis().xrange(stream_key(config.redis.key_prefix, tenant_id))

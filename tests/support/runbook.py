@@ -36,7 +36,7 @@ _SUBSTITUTION = re.compile(r"\$\(([^()]*)\)")
 
 
 @dataclass(frozen=True)
-class Block:
+class CommandBlock:
     """A fenced block: its info string, the line of the file where it begins, its commands."""
 
     kind: str
@@ -45,13 +45,13 @@ class Block:
 
 
 @dataclass
-class Page:
+class RunbookPage:
     """The text under one heading, without further headings within it."""
 
     title: str
     line: int
     text: str = ""
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[CommandBlock] = field(default_factory=list)
 
     @property
     def anchor(self) -> str:
@@ -67,22 +67,22 @@ def alert_names() -> set[str]:
     return {name for names in ALERTS.values() for name in names.split()}
 
 
-def pages(text: str | None = None) -> list[Page]:
+def pages(text: str | None = None) -> list[RunbookPage]:
     """Return every heading of the runbook with its text and its blocks, in order."""
-    found: list[Page] = []
+    found: list[RunbookPage] = []
     kind, begun, commands = None, 0, list[str]()
     for number, line in enumerate((FILE.read_text() if text is None else text).splitlines(), 1):
         fence = re.fullmatch(r"\s*```(.*)", line)
         if fence and kind is None:
             kind, begun, commands = fence[1].strip(), number, []
         elif fence and kind is not None:
-            found[-1].blocks.append(Block(kind, begun, tuple(commands)))
+            found[-1].blocks.append(CommandBlock(kind, begun, tuple(commands)))
             kind = None
         elif kind is not None:
             if line.strip() and not line.strip().startswith("#"):
                 commands.append(line.strip())
         elif heading := re.fullmatch(r"#+ (.*)", line):
-            found.append(Page(heading[1], number))
+            found.append(RunbookPage(heading[1], number))
         else:
             found[-1].text += line + "\n"
     assert kind is None, f"the block of line {begun} has no end"

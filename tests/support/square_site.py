@@ -13,13 +13,13 @@ from typing import Any
 from shapely.geometry import Point, box
 
 from services.contracts.zone_parameters import Confirmation
-from services.geofencing.geometry import METRES_A_DEGREE, Zone, ZoneIndex
-from services.geofencing.rule.plausibility import Seen
-from services.geofencing.rule.track import Belief, Guarded, Judge, Step, TrackFix
-from services.platform.config import Location
+from services.geofencing.geometry import METRES_A_DEGREE, Geofence, ZoneIndex
+from services.geofencing.rule.plausibility import RememberedFix
+from services.geofencing.rule.track import Belief, EvaluatedFix, Judge, TrackFix, ZoneSubject
+from services.platform.config import LocationSettings
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-SETTINGS = Location(
+SETTINGS = LocationSettings(
     accuracy_default_m=25,
     accuracy_floor_m=8,
     scatter_fixes=8,
@@ -40,7 +40,7 @@ SETTINGS = Location(
     system_silence_limit_s=0,
 )
 USUAL = Confirmation(2, 90.0)
-GUARD = Guarded("guard-1")
+GUARD = ZoneSubject("guard-1")
 
 
 def degrees(metres: float) -> float:
@@ -91,35 +91,40 @@ def walk(*east_m: float, start_s: float = 0.0, every_s: float = 10.0, **more: An
     return [fix(start_s + every_s * n, east, **more) for n, east in enumerate(east_m)]
 
 
-def seen(seconds: float, east_m: float, north_m: float = 0.0, *, own_m: float = 8.0) -> Seen:
-    return Seen(round(at(seconds).timestamp() * 1_000_000), latitude(east_m, north_m), degrees(east_m), own_m)
+def seen(seconds: float, east_m: float, north_m: float = 0.0, *, own_m: float = 8.0) -> RememberedFix:
+    return RememberedFix(
+        round(at(seconds).timestamp() * 1_000_000), latitude(east_m, north_m), degrees(east_m), own_m
+    )
 
 
-def circle(radius_m: float = 100.0, *, east_m: float = 0.0, **changes: Any) -> Zone:
+def circle(radius_m: float = 100.0, *, east_m: float = 0.0, **changes: Any) -> Geofence:
     """Return a required zone round the gate."""
     return _zone(area=Point(degrees(east_m), 0.0), radius_m=radius_m, **changes)
 
 
-def block(west_m: float, south_m: float, east_m: float, north_m: float, **changes: Any) -> Zone:
+def block(west_m: float, south_m: float, east_m: float, north_m: float, **changes: Any) -> Geofence:
     return _zone(area=box(*map(degrees, (west_m, south_m, east_m, north_m))), **changes)
 
 
-def _zone(**changes: Any) -> Zone:
+def _zone(**changes: Any) -> Geofence:
     usual = {"zone_id": 1, "kind": "required", "name": "Yard", "enter": USUAL, "exit": USUAL}
-    return Zone(**{**usual, **changes})
+    return Geofence(**{**usual, **changes})
 
 
-def judge(*zones: Zone) -> Judge:
+def judge(*zones: Geofence) -> Judge:
     return Judge(ZoneIndex(zones), SETTINGS)
 
 
-def judged(
-    zones: Iterable[Zone], fixes: Iterable[TrackFix], belief: Belief | None = None, guard: Guarded = GUARD
-) -> tuple[Belief, list[Step]]:
+def judged_fixes(
+    zones: Iterable[Geofence],
+    fixes: Iterable[TrackFix],
+    belief: Belief | None = None,
+    guard: ZoneSubject = GUARD,
+) -> tuple[Belief, list[EvaluatedFix]]:
     return judge(*zones).judge(guard, belief, list(fixes))
 
 
-def told(steps: Iterable[Step]) -> list[tuple[str, int | None, float, float]]:
+def transition_rows(steps: Iterable[EvaluatedFix]) -> list[tuple[str, int | None, float, float]]:
     """Return (kind, zone, `at`, `confirmed_at`) of each transition.
 
     The times are in seconds since noon.

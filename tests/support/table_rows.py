@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from ops.data.schema.rollback import catalog
-from ops.data.schema.rollback.data_loss import Column, Table, in_order, quoted
+from ops.data.schema.rollback.data_loss import TableColumn, TableShape, in_order, quoted
 
 ROWS = (1, 2)
 FIRST_DAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -70,7 +70,7 @@ def rows_of(connection: Connection) -> dict[str, list[str]]:
 
 
 def _references(
-    table: Table, made: Mapping[tuple[str, int], Mapping[str, Any]], n: int, *, own: str
+    table: TableShape, made: Mapping[tuple[str, int], Mapping[str, Any]], n: int, *, own: str
 ) -> dict[str, Any]:
     if own == "tenant":
         return {}
@@ -84,7 +84,9 @@ def _references(
     return found
 
 
-def _insert(connection: Connection, name: str, table: Table, values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _insert(
+    connection: Connection, name: str, table: TableShape, values: Mapping[str, Any]
+) -> Mapping[str, Any]:
     columns = ", ".join(quoted(column) for column in values)
     places = ", ".join(f"CAST(:{column} AS {table.columns[column].type})" for column in values)
     statement = text(f"INSERT INTO {quoted(name)} ({columns}) VALUES ({places}) RETURNING *")
@@ -102,7 +104,12 @@ def _lists(connection: Connection) -> dict[tuple[str, str], list[str]]:
 
 
 def _value(
-    table: str, column: str, shape: Column, n: int, place: int, lists: Mapping[tuple[str, str], list[str]]
+    table: str,
+    column: str,
+    shape: TableColumn,
+    n: int,
+    place: int,
+    lists: Mapping[tuple[str, str], list[str]],
 ) -> Any:
     if (table, column) in HINTS:
         return HINTS[table, column]

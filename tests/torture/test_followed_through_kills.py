@@ -16,8 +16,8 @@ import pytest
 
 from ops.local.stack import Stack
 from tests.providers import Provider
-from tests.support.customer import House
-from tests.support.outside_clients import Outside
+from tests.support.customer import Customer
+from tests.support.outside_clients import OutsideClients
 
 LATE_S = 2.0
 STEPS = (0, 3, 6, 9)
@@ -35,14 +35,18 @@ def restarted(stack: Stack, name: str) -> None:
 
 
 def test_kills_of_the_notifications_process_lose_nobody(
-    stack: Stack, outside: Outside, tmp_path: Path, outer: dict[str, Provider], request: pytest.FixtureRequest
+    stack: Stack,
+    outside: OutsideClients,
+    tmp_path: Path,
+    outer: dict[str, Provider],
+    request: pytest.FixtureRequest,
 ) -> None:
     """One message is on its way at a time to a provider that cannot be queried.
 
     So a kill can duplicate one message at most.
     """
     kills: int = request.config.getoption("--kills")
-    house = House(outside, tmp_path, outer, more_guards=kills)
+    house = Customer(outside, tmp_path, outer, more_guards=kills)
     ladders = {
         kind: {"steps": [{"after_s": 0, "channels": channels, "who": ["contacts"]}], "repeat_s": 3600}
         for kind, channels in (("PANIC", ["sms", "email"]), ("SOS", ["sms", "push"]))
@@ -85,9 +89,9 @@ def test_kills_of_the_notifications_process_lose_nobody(
 
 
 def test_escalation_goes_on_through_kills_of_the_alerts_process(
-    stack: Stack, outside: Outside, tmp_path: Path, outer: dict[str, Provider]
+    stack: Stack, outside: OutsideClients, tmp_path: Path, outer: dict[str, Provider]
 ) -> None:
-    house = House(outside, tmp_path, outer, more_guards=ALERTS)
+    house = Customer(outside, tmp_path, outer, more_guards=ALERTS)
     steps = [{"after_s": after_s, "channels": ["sms"], "who": ["contacts"]} for after_s in STEPS]
     house.set_policy({"CRITICAL": {"steps": steps, "repeat_s": 3600}}, tmp_path)
     chance = random.Random(5)

@@ -20,8 +20,8 @@ from ops.environment import PROJECT
 from ops.local import servers
 from ops.processes import PROCESSES
 from tests.support.commands import run_vigil
-from tests.support.freezing import Told, await_sight, dependency_up, fault, freeze
-from tests.support.outside_clients import Outside
+from tests.support.freezing import FaultReports, await_all_parts_back, dependency_up, fault, freeze
+from tests.support.outside_clients import OutsideClients
 from tests.support.stack_parts import SERVERS
 
 HOLD_S = float(os.environ.get("VIGIL_FREEZE_S", "40"))
@@ -47,7 +47,7 @@ def _print_figures() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("process", [*SERVERS, *TOLD])
-def test_every_screen_names_the_frozen_part_and_sees_again(outside: Outside, process: str) -> None:
+def test_every_screen_names_the_frozen_part_and_sees_again(outside: OutsideClients, process: str) -> None:
     # Given
     part = SERVERS.get(process, process)
     screens = [outside.screen() for _ in range(3)] + [outside.screen(tenant_id=4491, role="viewer")]
@@ -65,14 +65,14 @@ def test_every_screen_names_the_frozen_part_and_sees_again(outside: Outside, pro
     assert told.ready.took_s < READY_WITHIN_S
 
 
-def note(what: str, told: Told) -> None:
+def note(what: str, told: FaultReports) -> None:
     ready = f"readyz {told.ready.status} after {told.ready.took_s:.2f} s: {' '.join(sorted(told.ready.away))}"
     figures.append(f"{what}, {told.blind_s:.1f}, {told.clear_s:.1f}, {' '.join(sorted(told.named))}, {ready}")
 
 
 @pytest.mark.parametrize("process", ["noc_gateway", "haproxy"])
 def test_vigil_watch_says_by_its_own_clock_that_nothing_comes(
-    outside: Outside, process: str, tmp_path: Path
+    outside: OutsideClients, process: str, tmp_path: Path
 ) -> None:
     # Given
     said = tmp_path / "said"
@@ -84,7 +84,7 @@ def test_vigil_watch_says_by_its_own_clock_that_nothing_comes(
     ):
         try:
             outside.until(lambda: "snapshot" in (tmp_path / "frames").read_text(), timeout_s=30)
-            await_sight(outside.screen())
+            await_all_parts_back(outside.screen())
 
             # When
             with outside.frozen(process):
@@ -104,7 +104,7 @@ def test_vigil_watch_says_by_its_own_clock_that_nothing_comes(
 
 @pytest.mark.parametrize("alarm", ["set_vm_memory_high_watermark", "set_disk_free_limit"])
 def test_every_screen_says_that_rabbitmq_takes_nothing_while_it_has_an_alarm(
-    outside: Outside, alarm: str
+    outside: OutsideClients, alarm: str
 ) -> None:
     # Given
     screens = [outside.screen(), outside.screen(tenant_id=4491, role="viewer")]
@@ -131,7 +131,7 @@ def test_every_screen_says_that_rabbitmq_takes_nothing_while_it_has_an_alarm(
     assert told.ready.took_s < READY_WITHIN_S
 
 
-def control(outside: Outside, *arguments: str) -> None:
+def control(outside: OutsideClients, *arguments: str) -> None:
     """Run a command of an operator in RabbitMQ."""
     stack = outside.stack
     environment = servers.rabbitmq_settings(stack.home, stack._ports, dict(os.environ))
@@ -140,7 +140,7 @@ def control(outside: Outside, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize("process", SERVERS)
-def test_the_metrics_know_a_frozen_server_in_time(outside: Outside, process: str) -> None:
+def test_the_metrics_know_a_frozen_server_in_time(outside: OutsideClients, process: str) -> None:
     name = SERVERS[process]
     others = set(SERVERS.values()) - {name}
     outside.until(lambda: set(dependency_up(outside).values()) == {1.0}, timeout_s=60)
@@ -151,7 +151,7 @@ def test_the_metrics_know_a_frozen_server_in_time(outside: Outside, process: str
 
 
 @pytest.mark.parametrize("process", SERVERS)
-def test_health_ends_in_time_while_a_server_is_frozen(outside: Outside, process: str) -> None:
+def test_health_ends_in_time_while_a_server_is_frozen(outside: OutsideClients, process: str) -> None:
     with outside.frozen(process):
         started_s = time.monotonic()
         checks = json.loads(run_vigil(outside.env, "health", "--json", check=False))

@@ -26,7 +26,7 @@ import websocket
 from sqlalchemy import create_engine
 
 from bench.ledger import checker, load, messages
-from bench.ledger.checker import Balance
+from bench.ledger.checker import LedgerBalance
 from ops.local.stack import Stack
 from ops.local.supervisor import Process
 from ops.processes import PROCESSES
@@ -34,7 +34,7 @@ from services.messaging import dead_letter_queue
 from services.platform.database import database_url
 from tests.support import clusters
 from tests.support.clusters import PostgresPair, RabbitNodes, RedisWithSentinels, vigil_on
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 RATE = 300.0
 TWO_OF_EACH = dict.fromkeys([process for process in PROCESSES if process != "watchdog"], 2)
@@ -62,7 +62,7 @@ class Run:
         self._told = False
         self.stored_s: list[float] = []
 
-    def go(self, story: Story) -> Balance:
+    def go(self, story: Story) -> LedgerBalance:
         """Send all messages, run the story to its end, and return the balance."""
         self._story = story
         entries = messages.make(count=self._count, sources=100, seed=7, run=self._run, now=datetime.now(UTC))
@@ -331,7 +331,10 @@ def test_the_primary_of_postgresql_dies_under_load_and_the_replica_is_promoted(h
 def test_the_master_of_redis_dies_and_the_feed_goes_on(home: Path) -> None:
     with RedisWithSentinels(home / "redis") as stores:
         given = {**SHARED, "REDIS_URL": stores.url}
-        with vigil_on(home / "vigil", given, instances=TWO_OF_EACH) as stack, Outside(stack) as outside:
+        with (
+            vigil_on(home / "vigil", given, instances=TWO_OF_EACH) as stack,
+            OutsideClients(stack) as outside,
+        ):
             screen = outside.screen()
             screen.wait("snapshot")
             guard = f"guard-{outside.run}"
@@ -364,7 +367,7 @@ def test_the_master_of_redis_dies_and_the_feed_goes_on(home: Path) -> None:
             assert balance.holds, balance
 
 
-def came_back(outside: Outside, *, since: int) -> Any:
+def came_back(outside: OutsideClients, *, since: int) -> Any:
     """Return a session that got its first frame, or None while the gateway cannot serve it yet."""
     try:
         screen = outside.screen(since=since)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from services.ingestion.liveness import Listening
-from services.location.offline import SilenceWatch
+from services.ingestion.liveness import ReceptionMarks
+from services.location.offline import GuardOfflineWatch
 from services.location.store import LocationStore
-from services.location.tracks.nearby import Whereabouts
+from services.location.tracks.nearby import NearbyGuards
 from services.platform.database import Database
 
 GUARDS = 10_000
@@ -97,13 +97,13 @@ def moved(engine: Engine) -> tuple[float, float]:
 
 @pytest.mark.long
 def test_who_is_near_and_who_is_silent_among_ten_thousand(many: Engine, database: Database) -> None:
-    where = Whereabouts(database)
+    where = NearbyGuards(database)
 
     def near() -> Any:
         usual: dict[str, Any] = {"busy": {"guard-1"}, "limit": 5, "max_age_s": 600, "explain": False}
         return where.nearest(13.0, 77.6, tenant_id=1, **usual)
 
-    watch = SilenceWatch(LocationStore(database), Listening("location", Empty()), limit_s=300)
+    watch = GuardOfflineWatch(LocationStore(database), ReceptionMarks("location", Empty()), limit_s=300)
     assert len(near()["guards"]) == 5
     near_ms = timed(near)
     silence_ms = timed(lambda: watch.look(judge=True))

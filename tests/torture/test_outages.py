@@ -15,7 +15,7 @@ from services.messaging import QueueDepth, dead_letter_queue
 from services.messaging.topology import delay_queue
 from services.platform import config as configuration
 from tests.field.test_outages import GUARDS, PANIC_BACK_S, Site, without
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 AWAY_S = 300.0
 RATE_PER_S = 200.0
@@ -26,18 +26,18 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
-def site(outside: Outside) -> Iterator[Site]:
+def site(outside: OutsideClients) -> Iterator[Site]:
     made = Site(outside)
     yield made
     made.client.close()
 
 
 def test_five_minutes_without_the_database_under_load_cost_no_message_and_little_time(
-    outside: Outside, stack: Stack, site: Site
+    outside: OutsideClients, stack: Stack, site: Site
 ) -> None:
     # Given no dead letters of ours
     config = configuration.load(environ=outside.env)
-    dead_before = {letter.id for letter in dead_letter_queue.look(config.amqp.uri)}
+    dead_before = {letter.id for letter in dead_letter_queue.oldest_dead_letters(config.amqp.uri)}
     rungs = QueueDepth(config.amqp, [delay_queue(delay_s).name for delay_s in config.amqp.retry_delays_s])
 
     # When the database is away while fixes come all the time, and a panic every ten seconds
@@ -68,7 +68,7 @@ def test_five_minutes_without_the_database_under_load_cost_no_message_and_little
     assert took_s[0] < FIRST_BACK_S
     assert took_s[-1] < ALL_BACK_S
     assert panic_s < PANIC_BACK_S
-    with Outside(stack) as again:
+    with OutsideClients(stack) as again:
         assert again.rows(STORED, f"%{outside.run}%") == [(sent, sent)]
     assert waiting_on_rungs == 0
-    assert {letter.id for letter in dead_letter_queue.look(config.amqp.uri)} == dead_before
+    assert {letter.id for letter in dead_letter_queue.oldest_dead_letters(config.amqp.uri)} == dead_before

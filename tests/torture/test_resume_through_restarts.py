@@ -13,8 +13,8 @@ import pytest
 
 from ops.local.stack import Stack
 from tests.support.noc_processes import Gateways, gateways
-from tests.support.outside_clients import Outside
-from tests.support.roaming_session import Alarms, Wanderer, balance, watcher_of
+from tests.support.outside_clients import OutsideClients
+from tests.support.roaming_session import AlarmSource, RoamingSession, balance, watcher_of
 from tests.support.stack_parts import held_down
 
 VISITS = 200
@@ -30,8 +30,8 @@ def two(request: pytest.FixtureRequest) -> Iterator[Gateways]:
 
 
 @pytest.fixture
-def alarms(outside: Outside, stack: Stack) -> Iterator[Alarms]:
-    made = Alarms(outside, stack, seed=3)
+def alarms(outside: OutsideClients, stack: Stack) -> Iterator[AlarmSource]:
+    made = AlarmSource(outside, stack, seed=3)
     yield made
     made.stop()
 
@@ -48,14 +48,14 @@ def restart_redis(stack: Stack, *, empty: bool) -> None:
 
 @pytest.mark.parametrize("loss", ["none", "restarts", "restarts empty"])
 def test_a_screen_that_is_cut_off_200_times_hears_every_alert_once_and_in_order(
-    stack: Stack, outside: Outside, two: Gateways, alarms: Alarms, loss: str
+    stack: Stack, outside: OutsideClients, two: Gateways, alarms: AlarmSource, loss: str
 ) -> None:
     """After a restart of Redis, the session begins from a snapshot, with `resumed: false`.
 
     Its last position is unknown.
     """
     token = outside.token(tenant_id=alarms.tenant_id)
-    wanderer = Wanderer(two.bases, token, watcher_of(outside, alarms.tenant_id), seed=3)
+    wanderer = RoamingSession(two.bases, token, watcher_of(outside, alarms.tenant_id), seed=3)
     kills = random.Random(3)
     alarms.start()
     wanderer.visit_until(lambda: wanderer.runs)

@@ -23,7 +23,7 @@ from ops.local.stack import Stack
 from ops.processes import PROCESSES
 from services.messaging import dead_letter_queue
 from services.platform.database import database_url
-from tests.support.process_stops import Round, await_ready, figures, until, vigils
+from tests.support.process_stops import StopRound, await_ready, figures, until, vigils
 
 RATE = 200.0
 HELD_S = 30.0
@@ -44,7 +44,7 @@ class Load:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._env = stack.operator_environment()
-        self._sent: dict[str, list[messages.Entry]] = {}
+        self._sent: dict[str, list[messages.LedgerEntry]] = {}
 
     def send(self, seconds: float, during: Callable[[], None]) -> None:
         """Send for so many seconds.
@@ -65,7 +65,7 @@ class Load:
         )
         assert result.acknowledged == result.published
 
-    def unbalanced(self, *, settled_s: float = SETTLED_S) -> list[checker.Balance]:
+    def unbalanced(self, *, settled_s: float = SETTLED_S) -> list[checker.LedgerBalance]:
         """Return the balances that do not hold, once all is accounted for or after this time."""
         engine = create_engine(database_url(self._env["VIGIL_OWNER_DATABASE_URL"]))
         deadline_s = time.monotonic() + settled_s
@@ -84,7 +84,7 @@ class Load:
     def count(self) -> int:
         return sum(map(len, self._sent.values()))
 
-    def _balances(self, engine: Engine) -> Iterator[checker.Balance]:
+    def _balances(self, engine: Engine) -> Iterator[checker.LedgerBalance]:
         dead = dead_letter_queue.bodies(self._env["AMQP_URI"])
         for run, entries in self._sent.items():
             yield checker.check(entries, engine, run=run, dead_bodies=lambda: dead)
@@ -99,7 +99,7 @@ def test_each_process_that_is_asked_to_stop_without_a_load_ends_in_order(
     stack: Stack, request: pytest.FixtureRequest, capsys: Any
 ) -> None:
     await_ready(stack)
-    stops = Round(stack, request.config.getoption("--stops"))
+    stops = StopRound(stack, request.config.getoption("--stops"))
     while not stops.is_over:
         stops.step()
     report(capsys, "asked to stop, idle", figures(stops.found))
@@ -110,7 +110,7 @@ def test_each_process_that_is_asked_to_stop_under_a_load_ends_in_order_and_nothi
     stack: Stack, request: pytest.FixtureRequest, capsys: Any
 ) -> None:
     await_ready(stack)
-    stops, sent = Round(stack, request.config.getoption("--stops")), Load(stack)
+    stops, sent = StopRound(stack, request.config.getoption("--stops")), Load(stack)
     while not stops.is_over:
         sent.send(20, stops.step)
     report(capsys, f"asked to stop, {RATE:g} messages/s", figures(stops.found))

@@ -27,14 +27,14 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from bench.ledger import checker, load
-from bench.ledger.messages import Entry, make
+from bench.ledger.messages import LedgerEntry, make
 from ops.commands.stack.stack import gone
 from ops.environment import PROJECT, read_env
 from ops.servers.queues import depths
 from services.messaging import dead_letter_queue
 from services.platform import config
 from services.platform.database import database_url
-from tests.support.mqtt_device import Client, Refused
+from tests.support.mqtt_device import ConnectionRefused, MqttClient
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -98,7 +98,7 @@ class Ledger:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._sent: dict[str, list[Entry]] = {}
+        self._sent: dict[str, list[LedgerEntry]] = {}
 
     def send(self) -> str:
         """Send a number of messages, and return the name of the run.
@@ -119,7 +119,7 @@ class Ledger:
             balance = checker.check(self._sent[run], engine, run=run)
         return balance.stored + balance.refused
 
-    def balances(self) -> list[checker.Balance]:
+    def balances(self) -> list[checker.LedgerBalance]:
         """Return the balance of each run, when every message is found or nothing changes."""
         uri = self._home.settings["AMQP_URI"]
         with connected(self._home) as engine:
@@ -219,7 +219,7 @@ def log_in(home: Home) -> str:
 
 def press(home: Home, password: str, msg_id: str) -> None:
     """Press the guard's button with the guard's own credential."""
-    client = Client(home.port("mqtt"), GUARD, username=GUARD, password=password)
+    client = MqttClient(home.port("mqtt"), GUARD, username=GUARD, password=password)
     body = {"message": "help", "msg_id": msg_id, "timestamp": datetime.now(UTC).isoformat()}
     client.publish(f"alert/panic/{GUARD}", json.dumps(body).encode())
     client.settle(1)
@@ -271,7 +271,7 @@ def test_an_installation_of_the_version_before_goes_on_and_loses_nothing(home: H
     home.vigil("topology", "--check")
     home.vigil("migrate", "check")
     assert log_in(home)
-    with pytest.raises(Refused):
+    with pytest.raises(ConnectionRefused):
         press(home, "wrong", "never-1")
     press(home, password, "after-1")
     until(lambda: has_occurrence(home, "after-1"), "the panic of the present version is on record")

@@ -24,14 +24,14 @@ Number = float | None
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)] | None
 
 
-class Common(msgspec.Struct, kw_only=True):
+class PeerPayload(msgspec.Struct, kw_only=True):
     """Fields of every payload."""
 
     timestamp: datetime | None = None
     msg_id: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
-class Position(Common, kw_only=True):
+class PeerPosition(PeerPayload, kw_only=True):
     """Payload of `guard/<guard>/gps`."""
 
     lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
@@ -41,7 +41,7 @@ class Position(Common, kw_only=True):
     heading: Number = None
 
 
-class Device(Common, kw_only=True):
+class PeerDevice(PeerPayload, kw_only=True):
     """Payload of `device/<device>/telemetry`."""
 
     battery: Percent = None
@@ -50,7 +50,7 @@ class Device(Common, kw_only=True):
     connectivity: str | None = None
 
 
-class Sensor(Common, kw_only=True):
+class PeerSensor(PeerPayload, kw_only=True):
     """Payload of `sensor/<sensor>/...`."""
 
     type: str | None = None
@@ -58,7 +58,7 @@ class Sensor(Common, kw_only=True):
     state: str | None = None
 
 
-class System(Common, kw_only=True):
+class PeerSystem(PeerPayload, kw_only=True):
     """Payload of `system/health/<system>`."""
 
     cpu: Percent = None
@@ -67,14 +67,14 @@ class System(Common, kw_only=True):
     uptime: Number = None
 
 
-class Alert(Common, kw_only=True):
+class PeerAlert(PeerPayload, kw_only=True):
     """Payload of `alert/<type>/<source>`."""
 
     severity: str | None = None
     message: str | None = None
 
 
-class Kind(NamedTuple):
+class PeerFamily(NamedTuple):
     """Table of a family, its payload, and the part of the topic that names the source."""
 
     table: str
@@ -83,23 +83,23 @@ class Kind(NamedTuple):
     source_at: int
 
 
-def _kind(table: str, shape: type[Common], source_at: int) -> Kind:
-    own = tuple(name for name in shape.__struct_fields__ if name not in Common.__struct_fields__)
-    return Kind(table, msgspec.json.Decoder(shape, strict=False), own, source_at)
+def _kind(table: str, shape: type[PeerPayload], source_at: int) -> PeerFamily:
+    own = tuple(name for name in shape.__struct_fields__ if name not in PeerPayload.__struct_fields__)
+    return PeerFamily(table, msgspec.json.Decoder(shape, strict=False), own, source_at)
 
 
 KINDS = {
-    "guard": _kind("mqtt_guard_location", Position, 1),
-    "device": _kind("mqtt_device_telemetry", Device, 1),
-    "sensor": _kind("mqtt_sensor_reading", Sensor, 1),
-    "system": _kind("mqtt_system_health", System, 2),
-    "alert": _kind("alert_occurrence", Alert, 2),
+    "guard": _kind("mqtt_guard_location", PeerPosition, 1),
+    "device": _kind("mqtt_device_telemetry", PeerDevice, 1),
+    "sensor": _kind("mqtt_sensor_reading", PeerSensor, 1),
+    "system": _kind("mqtt_system_health", PeerSystem, 2),
+    "alert": _kind("alert_occurrence", PeerAlert, 2),
 }
 COMMON_COLUMNS = ("message_key", "source_id", "msg_id", "recorded_at", "received_at", "raw_data")
 VERDICT_COLUMNS = ("location", "in_geofence", "geofence_violation")
 
 
-class Row(NamedTuple):
+class PeerRow(NamedTuple):
     """One message that can be stored: its family, its identity and the values of its columns."""
 
     family: str
@@ -109,7 +109,7 @@ class Row(NamedTuple):
     values: tuple[Any, ...]
 
 
-class Refused(NamedTuple):
+class PeerRefusal(NamedTuple):
     """One message that cannot be stored, and the reason."""
 
     key: bytes
@@ -118,7 +118,7 @@ class Refused(NamedTuple):
     reason: str
 
 
-class Zones:
+class PeerZones:
     """Circles, queried for many points at once."""
 
     def __init__(self, zones: Sequence[Zone]) -> None:
@@ -140,16 +140,16 @@ class Zones:
         return found.tolist()
 
 
-def decode(topic: str, payload: bytes, received_s: float) -> Row | Refused:
+def decode(topic: str, payload: bytes, received_s: float) -> PeerRow | PeerRefusal:
     """Return the row of a message, or the refusal with its reason."""
     parts = topic.split("/")
     kind = KINDS.get(parts[0])
     if kind is None or len(parts) <= kind.source_at:
-        return Refused(key_of(topic, payload), topic, payload, "bad_topic")
+        return PeerRefusal(key_of(topic, payload), topic, payload, "bad_topic")
     try:
         found = kind.decoder.decode(payload)
     except msgspec.MsgspecError as error:
-        return Refused(key_of(topic, payload), topic, payload, str(error))
+        return PeerRefusal(key_of(topic, payload), topic, payload, str(error))
     source_id = parts[kind.source_at]
     identity = found.msg_id.encode() if found.msg_id else payload
     key = key_of(f"{parts[0]}/{source_id}", identity)
@@ -159,7 +159,7 @@ def decode(topic: str, payload: bytes, received_s: float) -> Row | Refused:
         recorded_at = recorded_at.replace(tzinfo=UTC)
     own = tuple(getattr(found, name) for name in kind.columns)
     common = (key, source_id, found.msg_id, recorded_at, received_at, payload.decode())
-    return Row(parts[0], key, source_id, found.msg_id, (*common, *own))
+    return PeerRow(parts[0], key, source_id, found.msg_id, (*common, *own))
 
 
 def key_of(owner: str, identity: bytes) -> bytes:
@@ -167,7 +167,7 @@ def key_of(owner: str, identity: bytes) -> bytes:
     return hashlib.blake2b(owner.encode() + b"\0" + identity, digest_size=16).digest()
 
 
-def judge(zones: Zones, fixes: Sequence[Row]) -> list[tuple[Any, ...]]:
+def judge(zones: PeerZones, fixes: Sequence[PeerRow]) -> list[tuple[Any, ...]]:
     """Return the complete rows of positions, with place and verdict after the values."""
     at = len(COMMON_COLUMNS)
     lat, lon = ([row.values[at + n] for row in fixes] for n in (0, 1))

@@ -28,9 +28,9 @@ from bench.pipelines.peer.rows import (
     COMMON_COLUMNS,
     KINDS,
     VERDICT_COLUMNS,
-    Refused,
-    Row,
-    Zones,
+    PeerRefusal,
+    PeerRow,
+    PeerZones,
     decode,
     judge,
 )
@@ -47,19 +47,21 @@ REFUSED_COLUMNS = ("message_key", "topic", "payload", "reason", "received_at")
 Deliveries = list[Any]
 
 
-class Store:
+class PeerStore:
     """Consumer of the queue.
 
     It has one database connection, one MQTT connection for receipts, and the websockets.
     """
 
-    def __init__(self, database: Any, mqtt: aiomqtt.Client, zones: Zones, prefix: str) -> None:
+    def __init__(self, database: Any, mqtt: aiomqtt.Client, zones: PeerZones, prefix: str) -> None:
         self._database = database
         self._mqtt = mqtt
         self._zones = zones
         self._prefix = prefix
         self._waiting: asyncio.Queue[Any] = asyncio.Queue()
-        self._prepared: asyncio.Queue[tuple[Deliveries, list[Row], list[Refused]]] = asyncio.Queue(maxsize=1)
+        self._prepared: asyncio.Queue[tuple[Deliveries, list[PeerRow], list[PeerRefusal]]] = asyncio.Queue(
+            maxsize=1
+        )
         self._screens: set[ServerConnection] = set()
         self._newest: dict[str, dict[str, Any]] = {}
         self._decode = msgspec.msgpack.Decoder(list[Packed]).decode
@@ -69,7 +71,7 @@ class Store:
         """Take a packet from the queue."""
         await self._waiting.put(delivery)
 
-    async def screen(self, connection: ServerConnection) -> None:
+    async def serve_session(self, connection: ServerConnection) -> None:
         """Serve a websocket: the newest position of each guard first, then new frames."""
         await connection.send(self._frame("snapshot", list(self._newest.values())))
         self._screens.add(connection)
@@ -87,8 +89,8 @@ class Store:
                 deliveries.append(self._waiting.get_nowait())
                 packed += self._decode(deliveries[-1].body)
             found = [decode(*one) for one in packed]
-            rows = [one for one in found if isinstance(one, Row)]
-            refused = [one for one in found if isinstance(one, Refused)]
+            rows = [one for one in found if isinstance(one, PeerRow)]
+            refused = [one for one in found if isinstance(one, PeerRefusal)]
             await self._prepared.put((deliveries, rows, refused))
 
     async def store(self) -> None:
@@ -103,7 +105,7 @@ class Store:
             self._send_frames(fresh)
             await deliveries[-1].ack(multiple=True)
 
-    async def _commit(self, rows: Sequence[Row], refused: Sequence[Refused]) -> dict[bytes, Row]:
+    async def _commit(self, rows: Sequence[PeerRow], refused: Sequence[PeerRefusal]) -> dict[bytes, PeerRow]:
         """Store the rows in one transaction. Return the rows that were not stored before."""
         async with self._database.transaction():
             keys = [row.key for row in rows] + [one.key for one in refused]
@@ -125,7 +127,7 @@ class Store:
                 )
         return fresh
 
-    def _send_receipts(self, rows: Sequence[Row]) -> None:
+    def _send_receipts(self, rows: Sequence[PeerRow]) -> None:
         """Send one receipt for each message at QoS 1.
 
         aiomqtt itself would wait for the broker after each receipt.
@@ -136,7 +138,7 @@ class Store:
                 body = b'{"msg_id":"%s","status":"stored"}' % row.msg_id.encode()
                 publish(f"{self._prefix}receipt/{row.source_id}", body, qos=1)
 
-    def _send_frames(self, fresh: dict[bytes, Row]) -> None:
+    def _send_frames(self, fresh: dict[bytes, PeerRow]) -> None:
         moved: dict[str, dict[str, Any]] = {}
         for row in fresh.values():
             if row.family == "guard":
@@ -168,7 +170,7 @@ async def main() -> None:
     The starter of the process starts it again.
     """
     prefix = os.environ["PEER_TOPIC_PREFIX"]
-    zones = Zones(msgspec.json.decode(os.environ["PEER_ZONES"], type=list[tuple[float, float, float]]))
+    zones = PeerZones(msgspec.json.decode(os.environ["PEER_ZONES"], type=list[tuple[float, float, float]]))
     database = await connect_database()
     mqtt = aiomqtt.Client(
         os.environ["PEER_MQTT_HOST"],
@@ -178,11 +180,11 @@ async def main() -> None:
     )
     amqp = await aio_pika.connect(os.environ["PEER_AMQP_URI"])
     async with amqp, mqtt:
-        store = Store(database, mqtt, zones, prefix)
+        store = PeerStore(database, mqtt, zones, prefix)
         channel = await amqp.channel()
         await channel.set_qos(prefetch_count=PREFETCH)
         queue = await channel.declare_queue(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
-        async with serve(store.screen, "127.0.0.1", int(os.environ["PEER_WEBSOCKET_PORT"])):
+        async with serve(store.serve_session, "127.0.0.1", int(os.environ["PEER_WEBSOCKET_PORT"])):
             await queue.consume(store.take)
             print("ready", flush=True)
             tasks = {asyncio.create_task(store.prepare()), asyncio.create_task(store.store())}

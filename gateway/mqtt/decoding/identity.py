@@ -27,7 +27,7 @@ class _Last(NamedTuple):
     first_at: datetime
 
 
-class Recent:
+class RecentMessages:
     """Memory of a lane: the last message of each source, and the bytes behind each message id.
 
     The memory is bounded, and a restart loses it. It reduces duplicates and adds flags, and nothing
@@ -123,7 +123,7 @@ def made_key(
     topic_text: str,
     payload: bytes,
     make: Callable[[], bytes],
-    recent: Recent | None,
+    recent: RecentMessages | None,
     *,
     at: datetime,
     may_repeat: bool,

@@ -22,7 +22,7 @@ LONGEST_WORD = 200
 _any = msgspec.json.Decoder()
 
 
-class Link(NamedTuple):
+class LinkState(NamedTuple):
     """Link state of a source. `online` is None when the message only clears a retained message."""
 
     family: Family
@@ -30,7 +30,7 @@ class Link(NamedTuple):
     online: bool | None
 
 
-def read(topic_text: str, payload: bytes) -> Link | None:
+def read(topic_text: str, payload: bytes) -> LinkState | None:
     """Return the link state that a message gives; None when the message is about no link."""
     family, *segments = topic_text.split("/")
     if family not in FAMILIES or len(segments) < 2 or len(payload) > LONGEST_WORD:
@@ -42,9 +42,9 @@ def read(topic_text: str, payload: bytes) -> Link | None:
 
     of_link = segments[-1].lower() in LINK_SEGMENTS
     if of_link and not payload:
-        return Link(Family(family), source_id, None)
+        return LinkState(Family(family), source_id, None)
     online = _online(payload, of_link=of_link)
-    return None if online is None else Link(Family(family), source_id, online)
+    return None if online is None else LinkState(Family(family), source_id, online)
 
 
 def _online(payload: bytes, *, of_link: bool) -> bool | None:

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from gateway.mqtt.decoding import device_time, payload_text, payloads
-from gateway.mqtt.decoding.identity import Recent
-from gateway.mqtt.decoding.payloads import CLAIMS, Limits
+from gateway.mqtt.decoding.identity import RecentMessages
+from gateway.mqtt.decoding.payloads import CLAIMS, PayloadLimits
 from gateway.mqtt.decoding.topics import Topic
 from gateway.mqtt.decoding.values import is_set, number_of
 from services.contracts.errors import InvalidMessage
@@ -67,9 +67,9 @@ def decode(
     payload: bytes,
     *,
     received_at: datetime,
-    limits: Limits,
+    limits: PayloadLimits,
     fresh_key: Callable[[], bytes],
-    recent: Recent | None = None,
+    recent: RecentMessages | None = None,
     redelivered: bool = False,
     held_back: bool = False,
 ) -> Fix | None:

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from gateway.mqtt.decoding import device_time, identity, payload_text, place, values
 from gateway.mqtt.decoding.device_time import Moment
-from gateway.mqtt.decoding.identity import Recent
+from gateway.mqtt.decoding.identity import RecentMessages
 from gateway.mqtt.decoding.topics import ALARM, Topic, guard_id
 from gateway.mqtt.decoding.unreadable import MAX_ALERT_TEXT, names_life_safety
 from services.contracts.alert_words import alert_type
@@ -58,7 +58,7 @@ For a door a switch means open or closed, in either sense.
 """
 
 
-class Limits(msgspec.Struct, frozen=True):
+class PayloadLimits(msgspec.Struct, frozen=True):
     """Limits of a payload. See `gateway` in config.yaml for units and meaning."""
 
     max_payload_bytes: int = 1_048_576
@@ -67,7 +67,7 @@ class Limits(msgspec.Struct, frozen=True):
     max_clock_age_s: float = 604_800
 
 
-class Common(msgspec.Struct):
+class PayloadFields(msgspec.Struct):
     timestamp: Moment | None = None
     msg_id: Annotated[str, Meta(min_length=1, max_length=MAX_MSG_ID)] | None = None
     # The wire between services carries no larger number. A larger one names no tenant of ours.
@@ -77,7 +77,7 @@ class Common(msgspec.Struct):
     buffered: bool | None = None
 
 
-def _payload_of(row: BatchedFamily) -> type[Common]:
+def _payload_of(row: BatchedFamily) -> type[PayloadFields]:
     """Return the type of a family's payloads: a field for each column that devices send."""
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
         (name, _field_type(column)) if column.is_required else (name, _field_type(column), None)
@@ -86,8 +86,10 @@ def _payload_of(row: BatchedFamily) -> type[Common]:
     ]
     claim = Annotated[str | int | None, Meta(description=COMMON_FIELDS["source_id"])]
     claims = [(name, claim, None) for name in row.claims]
-    made = msgspec.defstruct(row.payload, [*fields, *claims], bases=(Common,), module=__name__, kw_only=True)
-    assert issubclass(made, Common), "it has the fields of every family"
+    made = msgspec.defstruct(
+        row.payload, [*fields, *claims], bases=(PayloadFields,), module=__name__, kw_only=True
+    )
+    assert issubclass(made, PayloadFields), "it has the fields of every family"
     return made
 
 
@@ -105,7 +107,7 @@ class Location(msgspec.Struct):
     lon: Annotated[float, Meta(ge=-180, le=180)]
 
 
-class AlertPayload(Common):
+class AlertPayload(PayloadFields):
     alert_type: str | None = None
     severity: str | None = None
     message: str | None = None
@@ -116,7 +118,7 @@ class AlertPayload(Common):
     outbox: bool | None = None
 
 
-PAYLOADS: dict[Family, type[Common]] = {
+PAYLOADS: dict[Family, type[PayloadFields]] = {
     **{row.family: _payload_of(row) for row in BATCHED},
     Family.ALERT: AlertPayload,
 }
@@ -164,9 +166,9 @@ def decode(
     payload: bytes,
     *,
     received_at: datetime,
-    limits: Limits,
+    limits: PayloadLimits,
     fresh_key: Callable[[], bytes],
-    recent: Recent | None = None,
+    recent: RecentMessages | None = None,
     redelivered: bool = False,
     held_back: bool = False,
     own_id: str | None = None,
@@ -265,7 +267,7 @@ def link_reading(
     online: bool,
     received_at: datetime,
     fresh_key: Callable[[], bytes],
-    recent: Recent | None = None,
+    recent: RecentMessages | None = None,
 ) -> DeviceReading:
     """Return the reading of a device whose link changed.
 
@@ -333,7 +335,7 @@ def _field(raw: msgspec.Raw) -> Any:
     return _any.decode(part) if len(part) <= MAX_FIELD_BYTES or part[0] == QUOTE else TOO_LONG
 
 
-def _field_by_field(family: Family, payload: bytes, *, lenient: bool) -> tuple[Common, list[str]]:
+def _field_by_field(family: Family, payload: bytes, *, lenient: bool) -> tuple[PayloadFields, list[str]]:
     """Keep each valid field and name each invalid one.
 
     Unless `lenient`, an invalid or missing required field refuses the message with
@@ -426,7 +428,7 @@ def _put_alert_texts(tree: dict[str, Any], quality: list[str]) -> None:
     message = tree.get("message")
     if message is not None and not isinstance(message, str):
         quality.append("message")
-        tree["message"] = message = place.shown(message)
+        tree["message"] = message = place.user_text(message)
     if found.shown:
         shown = f"Location as sent: {found.shown}"
         text = (message or "")[: MAX_ALERT_TEXT - len(shown) - 1]
@@ -700,9 +702,9 @@ def rejected_identity(
     payload: bytes,
     *,
     received_at: datetime,
-    limits: Limits,
+    limits: PayloadLimits,
     fresh_key: Callable[[], bytes],
-    recent: Recent | None = None,
+    recent: RecentMessages | None = None,
     redelivered: bool = False,
 ) -> RejectedIdentity:
     """Return the identity of a refused message.
@@ -736,7 +738,7 @@ IDENTIFYING = frozenset({"msg_id", "timestamp", "tst", "outbox"})
 """Fields that may give a refused message an identity. OwnTracks calls its time `tst`."""
 
 
-def _proves(tree: dict[str, Any], received_at: datetime, limits: Limits, *, only_live: bool) -> bool:
+def _proves(tree: dict[str, Any], received_at: datetime, limits: PayloadLimits, *, only_live: bool) -> bool:
     value = tree.get("timestamp") if tree.get("timestamp") is not None else tree.get("tst")
     try:
         moment = device_time.moment_of(value)

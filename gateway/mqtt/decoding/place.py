@@ -35,10 +35,10 @@ Reading = Point | Literal["no_fix"] | None
 """A place; or no fix (0,0, or both null); or None when nothing can be read."""
 
 
-class Found(NamedTuple):
+class FoundPlace(NamedTuple):
     """Place that a payload gives.
 
-    `shown` is the unreadable value, as text. `flags` names the faults.
+    `user_text` is the unreadable value, as text. `flags` names the faults.
     """
 
     point: Point | None
@@ -46,22 +46,22 @@ class Found(NamedTuple):
     shown: str = ""
 
 
-def find(tree: Mapping[str, Any]) -> Found:
+def find(tree: Mapping[str, Any]) -> FoundPlace:
     """Return the first readable place in a payload's object."""
     unread: list[object] = []
     no_fix = False
     for value in _candidates(tree):
         reading = read(value)
         if isinstance(reading, tuple):
-            return Found(reading)
+            return FoundPlace(reading)
         if reading == "no_fix":
             no_fix = True
         else:
             unread.append(value)
 
     if unread:
-        return Found(None, ("location",), shown(unread[0]))
-    return Found(None, ("no_fix",)) if no_fix else Found(None)
+        return FoundPlace(None, ("location",), user_text(unread[0]))
+    return FoundPlace(None, ("no_fix",)) if no_fix else FoundPlace(None)
 
 
 def read(value: object, *, nested: int = 0) -> Reading:
@@ -97,7 +97,7 @@ def is_no_fix(lat: float, lon: float) -> bool:
     return abs(lat) < _ZERO and abs(lon) < _ZERO
 
 
-def shown(value: object) -> str:
+def user_text(value: object) -> str:
     """Return a value as text for users, at most `LONGEST_SHOWN` characters."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return " ".join(text[: 5 * LONGEST_SHOWN].split())[:LONGEST_SHOWN]

@@ -50,7 +50,7 @@ class OwnTracksLocation(msgspec.Struct, frozen=True, omit_defaults=True):
     batt: float | None = None
 
 
-class Road(NamedTuple):
+class MqttTopic(NamedTuple):
     """Topic of MQTT. `{name}` in the address is a parameter."""
 
     name: str
@@ -63,7 +63,7 @@ class Road(NamedTuple):
 
 ROADS = (
     *(
-        Road(
+        MqttTopic(
             row.channel,
             row.topic,
             PAYLOADS.get(row.family, OwnTracksLocation),
@@ -72,7 +72,7 @@ ROADS = (
         )
         for row in FAMILIES
     ),
-    Road(
+    MqttTopic(
         "receipt",
         "receipt/{source_id}",
         ReceiptPayload,
@@ -174,7 +174,7 @@ def _annotate(components: Mapping[str, Any]) -> None:
             components[shape]["properties"][field]["description"] = note
 
 
-def _channel(road: Road) -> dict[str, Any]:
+def _channel(road: MqttTopic) -> dict[str, Any]:
     names = [word[1:-1] for word in road.address.split("/") if word.startswith("{")]
     return {
         "address": road.address,
@@ -184,7 +184,7 @@ def _channel(road: Road) -> dict[str, Any]:
     }
 
 
-def _operation(road: Road) -> tuple[str, dict[str, Any]]:
+def _operation(road: MqttTopic) -> tuple[str, dict[str, Any]]:
     action = "send" if road.sent else "receive"
     return f"{action}_{road.name}", {
         "action": action,
@@ -194,7 +194,7 @@ def _operation(road: Road) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _message(road: Road, schema_of: Mapping[int, Any]) -> dict[str, Any]:
+def _message(road: MqttTopic, schema_of: Mapping[int, Any]) -> dict[str, Any]:
     return {
         "name": road.name,
         "summary": road.summary,

@@ -30,17 +30,17 @@ SIGNATURE_WORDS = ("signature", "authorization", "timestamp")
 """Words in the names of headers that a provider's signature is in."""
 
 
-class HasCallers(Protocol):
+class CountsCallers(Protocol):
     """Parts of a service that counts its callers."""
 
     @property
     def callers(self) -> Callers: ...
 
 
-class Answers:
+class CallbackRoutes:
     """Routes of the API without log-in: a signature replaces it."""
 
-    parts: HasCallers
+    parts: CountsCallers
     notifications = RpcProxy("notifications")
 
     @http("GET", "/a/<token>")

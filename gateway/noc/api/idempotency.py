@@ -29,7 +29,7 @@ AT_WORK_S = 120
 MAX_KEY_LENGTH = 255
 
 
-class Answer(msgspec.Struct, frozen=True):
+class StoredAnswer(msgspec.Struct, frozen=True):
     """Stored answer. `digest` identifies its request: the hash of method, path and body."""
 
     digest: str
@@ -44,7 +44,7 @@ class Answer(msgspec.Struct, frozen=True):
         return self.status > 0
 
 
-class Idempotency:
+class IdempotencyStore:
     """Store of answers in Redis.
 
     `keys` seal the answers. Without keys (`NOC_FEED_ENCRYPTION=off`, development only) answers are
@@ -57,11 +57,13 @@ class Idempotency:
         self._keys = keys
 
     @classmethod
-    def from_config(cls, config: Config) -> Idempotency:
+    def from_config(cls, config: Config) -> IdempotencyStore:
         keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         return cls(redis_client.make_redis(config), prefix=config.redis.key_prefix, keys=keys)
 
-    def once(self, key: str, principal: Principal, digest: str, do: Callable[[], Answer]) -> Answer:
+    def once(
+        self, key: str, principal: Principal, digest: str, do: Callable[[], StoredAnswer]
+    ) -> StoredAnswer:
         """Run `do` once for a key, and return its answer, or the stored answer of the first run.
 
         An exception of `do` is not stored: nothing was done, and the caller may try again. Only
@@ -76,7 +78,7 @@ class Idempotency:
             raise Refused(f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} printable ASCII characters")
         name = self._name(key, principal)
         try:
-            mark = self._sealed(name, Answer(digest))
+            mark = self._sealed(name, StoredAnswer(digest))
             if not self._redis.set(name, mark, nx=True, ex=AT_WORK_S):
                 return self._earlier(name, digest)
         except redis.RedisError as error:
@@ -84,7 +86,7 @@ class Idempotency:
         try:
             answer = do()
         except Unanswered:
-            self._keep(name, Answer(digest, unknown=True))
+            self._keep(name, StoredAnswer(digest, unknown=True))
             raise
         except BaseException:
             self._forget(name)
@@ -92,7 +94,7 @@ class Idempotency:
         self._keep(name, answer)
         return answer
 
-    def _earlier(self, name: str, digest: str) -> Answer:
+    def _earlier(self, name: str, digest: str) -> StoredAnswer:
         held = self._redis.get(name)
         if not isinstance(held, bytes):
             raise Conflict(
@@ -117,7 +119,7 @@ class Idempotency:
             )
         return answer
 
-    def _keep(self, name: str, answer: Answer) -> None:
+    def _keep(self, name: str, answer: StoredAnswer) -> None:
         """Store the answer. Raises `Unavailable`, and then the request may still be done.
 
         Without the stored answer, the mark of the first request blocks the key for only two
@@ -136,17 +138,17 @@ class Idempotency:
         except redis.RedisError as error:
             raise unavailable(error, f"Redis: {error}") from error
 
-    def _sealed(self, name: str, answer: Answer) -> bytes:
+    def _sealed(self, name: str, answer: StoredAnswer) -> bytes:
         plain = msgspec.json.encode(answer)
         if self._keys is None:
             return plain
         return seal(self._keys.sealing(), plain, purpose=PURPOSE, name=name)
 
-    def _opened(self, name: str, held: bytes) -> Answer | None:
+    def _opened(self, name: str, held: bytes) -> StoredAnswer | None:
         """Return the answer; None when no key opens it, as after the removal of a key."""
         plain = held if self._keys is None else unseal(self._keys.all(), held, purpose=PURPOSE, name=name)
         try:
-            return None if plain is None else msgspec.json.decode(plain, type=Answer)
+            return None if plain is None else msgspec.json.decode(plain, type=StoredAnswer)
         except msgspec.DecodeError:
             return None  # sealed, and encryption was switched off later
 

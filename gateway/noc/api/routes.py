@@ -12,7 +12,7 @@ from werkzeug.routing import Map, RequestRedirect, Rule
 from werkzeug.wrappers import Request, Response
 
 from gateway.noc.api import asyncapi, openapi, pages
-from gateway.noc.api.idempotency import Answer, Idempotency, digest_of
+from gateway.noc.api.idempotency import IdempotencyStore, StoredAnswer, digest_of
 from gateway.noc.api.operation import DEFAULT_LIMIT, MAX_LIMIT, RANKS, Operation, arguments
 from gateway.noc.api.operations.all_operations import OPERATIONS
 from gateway.noc.auth import requests
@@ -35,7 +35,7 @@ Ask = Callable[[str, str, dict[str, Any]], Any]
 class Api:
     """Serves the operations of the table. `heavy` is the queue of heavy operations."""
 
-    def __init__(self, idempotency: Idempotency, *, heavy: TurnQueue) -> None:
+    def __init__(self, idempotency: IdempotencyStore, *, heavy: TurnQueue) -> None:
         self._idempotency = idempotency
         self._heavy = heavy
         self._map = Map(
@@ -56,15 +56,15 @@ class Api:
             raise Forbidden(f"this needs the role {operation.role}, and yours is {principal.role}")
         body = requests.body_of(request, max_bytes=operation.max_body_bytes)
         key = request.headers.get("Idempotency-Key")
-        called = Called(request, operation, places, principal, body)
+        called = MatchedRequest(request, operation, places, principal, body)
         if key is None or operation.method != "POST":
             return self._answer(called, ask)
 
         digest = digest_of(request.method, request.full_path, body)
 
-        def do() -> Answer:
+        def do() -> StoredAnswer:
             response = self._answer(called, ask)
-            return Answer(digest, response.status_code, response.get_data())
+            return StoredAnswer(digest, response.status_code, response.get_data())
 
         kept = self._idempotency.once(key, principal, digest, do)
         return Response(kept.body, status=kept.status, content_type=kept.content_type, headers=NOT_KEPT)
@@ -79,7 +79,7 @@ class Api:
         """Return the AsyncAPI document as JSON."""
         return msgspec.json.encode(asyncapi.document(version=VERSION))
 
-    def _answer(self, called: Called, ask: Ask) -> Response:
+    def _answer(self, called: MatchedRequest, ask: Ask) -> Response:
         if not called.operation.heavy:
             return _answer(called, ask)
         with self._heavy.turn(str(called.principal.tenant_id)):
@@ -95,7 +95,7 @@ class Api:
         return BY_ID[name], dict(places)
 
 
-class Called(NamedTuple):
+class MatchedRequest(NamedTuple):
     """Request with its operation, after the check of the role."""
 
     request: Request
@@ -105,7 +105,7 @@ class Called(NamedTuple):
     body: bytes
 
 
-def _answer(called: Called, ask: Ask) -> Response:
+def _answer(called: MatchedRequest, ask: Ask) -> Response:
     operation, principal = called.operation, called.principal
     query = _query(called.request)
     paging = {name: query.pop(name) for name in PAGING if name in query and _pages(operation, name)}

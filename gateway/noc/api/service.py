@@ -14,17 +14,17 @@ import structlog
 from werkzeug.wrappers import Request, Response
 
 from gateway.noc import parts_away
-from gateway.noc.api.callbacks import Answers
-from gateway.noc.api.idempotency import Idempotency
+from gateway.noc.api.callbacks import CallbackRoutes
+from gateway.noc.api.idempotency import IdempotencyStore
 from gateway.noc.api.operation import MAX_BODY_BYTES
 from gateway.noc.api.routes import Api
-from gateway.noc.api.shared_answers import Recent, SharedAnswer
+from gateway.noc.api.shared_answers import RecentResult, SharedAnswer
 from gateway.noc.auth import requests
 from gateway.noc.auth.callers import BARS_INTERVAL_S, Callers
 from gateway.noc.auth.login_limit import LoginLimit, TurnQueue
 from gateway.noc.auth.tickets import Tickets
 from gateway.noc.static import map_file
-from gateway.noc.static.console_files import Console
+from gateway.noc.static.console_files import ConsoleFiles
 from gateway.noc.static.map_file import MapFile
 from services.contracts.errors import (
     Forbidden,
@@ -39,7 +39,7 @@ from services.feed.keyring import KeyRing
 from services.feed.stream import FeedReader
 from services.messaging import HeartbeatListener, Resource, RpcProxy, http, loop, timer, within
 from services.messaging.http_server import client_address
-from services.messaging.http_server.client_address import Networks
+from services.messaging.http_server.client_address import NetworkList
 from services.platform import metrics_export
 from services.platform.config import Config
 from services.supervision.process_heartbeats import AMQP
@@ -58,7 +58,7 @@ NOT_KEPT = {"Cache-Control": "no-store"}
 """Headers of answers with secrets or personal data."""
 
 
-class Parts:
+class NocApiParts:
     """Objects that all requests of the process share. They are made once."""
 
     def __init__(self, config: Config) -> None:
@@ -69,25 +69,25 @@ class Parts:
         self.login_limit = LoginLimit.from_config(config)
         self.passwords = TurnQueue.of_passwords(config)
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
-        self.metrics_readers = Networks(config.noc.metrics_allowed_ips)
+        self.metrics_readers = NetworkList(config.noc.metrics_allowed_ips)
         for problem in client_address.problems(config.noc):
             # A bad network must not stop the control room, so this is only logged.
             log.warning("network_rejected", problem=problem)
-        self.api = Api(Idempotency.from_config(config), heavy=TurnQueue.of_heavy_requests(config))
-        self.console = Console(config.noc)
+        self.api = Api(IdempotencyStore.from_config(config), heavy=TurnQueue.of_heavy_requests(config))
+        self.console = ConsoleFiles(config.noc)
         self.map_file = MapFile(config.noc)
         self.readiness = SharedAnswer[dict[str, str]](max_age_s=READY_AGE_S)
         others = parts_away.PROCESSES - {NocApi.name}
         self.heartbeats = HeartbeatListener(config, service=NocApi.name, expected=others)
-        self.exposition = Recent(metrics_export.exposition, max_age_s=EXPOSITION_AGE_S)
+        self.exposition = RecentResult(metrics_export.exposition, max_age_s=EXPOSITION_AGE_S)
 
 
-class NocApi(Answers):
+class NocApi(CallbackRoutes):
     """The HTTP API, and all else on the public port except the live feed."""
 
     name = "noc_api"
 
-    parts = Resource(Parts)
+    parts = Resource(NocApiParts)
     alerts = RpcProxy("alerts")
     directory = RpcProxy("directory")
     telemetry = RpcProxy("telemetry")

@@ -11,7 +11,7 @@ from eventlet.event import Event
 T = TypeVar("T")
 
 
-class Recent(Generic[T]):
+class RecentResult(Generic[T]):
     """Result of `make`, not older than `max_age_s`.
 
     An exception of `make` is raised and not kept.

@@ -7,11 +7,11 @@ import time
 from werkzeug.wrappers import Request
 
 from gateway.noc.auth import origins, requests
-from gateway.noc.auth.tokens import Bars, Principal, Tokens
+from gateway.noc.auth.tokens import BarredTokens, Principal, Tokens
 from services.contracts.errors import Forbidden, NotAuthenticated
 from services.messaging import RequestRates
 from services.messaging.http_server import client_address
-from services.messaging.http_server.client_address import Networks
+from services.messaging.http_server.client_address import NetworkList
 from services.platform import security_events
 from services.platform.config import Config
 from services.platform.token_buckets import TokenBuckets
@@ -28,7 +28,7 @@ class Callers:
     def __init__(self, config: Config) -> None:
         noc = config.noc
         self.tokens = Tokens.from_config(config)
-        self.bars = Bars()
+        self.bars = BarredTokens()
         self._proxies = client_address.proxies(noc)
         self._origins = origins.allowed_origins(config)
         self._unknown_proxies = TokenBuckets(count=1, window_s=NOTED_EVERY_S)
@@ -79,7 +79,7 @@ class Callers:
             self._note_unknown_proxy(request.remote_addr or "")
         return requests.client_address(request, trusted=self._proxies)
 
-    def check_watcher(self, request: Request, *, allowed: Networks) -> None:
+    def check_watcher(self, request: Request, *, allowed: NetworkList) -> None:
         """Check the address of a request for metrics or health details.
 
         Raises:

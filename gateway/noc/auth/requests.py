@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from werkzeug.wrappers import Request
 
 from services.contracts.errors import Forbidden, TooLarge
-from services.messaging.http_server.client_address import Networks, client_of
+from services.messaging.http_server.client_address import NetworkList, client_of
 from services.platform import security_events
 
 PROTOCOL = "vigil.noc.v1"
@@ -31,7 +31,7 @@ def offered_ticket(request: Request) -> str | None:
     return next((part.removeprefix("ticket.") for part in offered if part.startswith("ticket.")), None)
 
 
-def check_origin(request: Request, *, allowed: Sequence[str], trusted: Networks) -> None:
+def check_origin(request: Request, *, allowed: Sequence[str], trusted: NetworkList) -> None:
     """Check the origin of a page. Programs send no origin and pass.
 
     Raises:
@@ -60,7 +60,7 @@ def body_of(request: Request, *, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def scheme_of(request: Request, *, trusted: Networks) -> str:
+def scheme_of(request: Request, *, trusted: NetworkList) -> str:
     """Return the scheme of the client's request.
 
     A trusted proxy gives it in `X-Forwarded-Proto`.
@@ -71,7 +71,7 @@ def scheme_of(request: Request, *, trusted: Networks) -> str:
     return request.scheme
 
 
-def is_from_unknown_proxy(request: Request, *, trusted: Networks) -> bool:
+def is_from_unknown_proxy(request: Request, *, trusted: NetworkList) -> bool:
     """Return True when an untrusted proxy forwarded the request.
 
     Its true sender is then unknown.
@@ -80,6 +80,6 @@ def is_from_unknown_proxy(request: Request, *, trusted: Networks) -> bool:
     return is_forwarded and not trusted.has(request.remote_addr or "")
 
 
-def client_address(request: Request, *, trusted: Networks) -> str:
+def client_address(request: Request, *, trusted: NetworkList) -> str:
     """Return the address that the request counts for; see `client_of`. Raises `Forbidden`."""
     return client_of(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""), trusted=trusted)

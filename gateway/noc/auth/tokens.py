@@ -20,7 +20,7 @@ from services.contracts.errors import (
     Unavailable,
     VigilError,
 )
-from services.outgoing.rules import DEVELOPMENT, Rule, of_operator
+from services.outgoing.rules import DEVELOPMENT, DestinationRule, of_operator
 from services.platform.config import Config
 
 ISSUER = "vigil"
@@ -79,7 +79,7 @@ class Principal(msgspec.Struct, frozen=True):
             raise Forbidden("your token gives no access to this client_id")
 
 
-class FindsKey(Protocol):
+class KeyFinder(Protocol):
     """Public keys of an identity provider."""
 
     def of(self, token: str) -> Any:
@@ -97,7 +97,7 @@ class Tokens:
         self,
         secret: str,
         *,
-        provider: FindsKey | None = None,
+        provider: KeyFinder | None = None,
         issuer: str = "",
         audience: str = AUDIENCE,
         max_age_s: int = DEFAULT_MAX_AGE_S,
@@ -230,12 +230,12 @@ class ProviderKeys:
     They are fetched again when they are old, or when a token names a new key.
     """
 
-    def __init__(self, url: str, *, rule: Rule = DEVELOPMENT) -> None:
+    def __init__(self, url: str, *, rule: DestinationRule = DEVELOPMENT) -> None:
         # Most installations have no provider.
-        from services.outgoing.client import Client, system_trust
+        from services.outgoing.client import OutgoingClient, system_trust
 
         self._url = url
-        self._client = Client(rule, trust=system_trust())
+        self._client = OutgoingClient(rule, trust=system_trust())
         self._keys: Mapping[str, Any] = {}
         self._fetched_at_s = float("-inf")
         self._failure = ""
@@ -287,7 +287,7 @@ class RoleChanged(NotAuthenticated):
     """The user's role differs from the role in the token."""
 
 
-class Bars:
+class BarredTokens:
     """Tokens that are void before they expire.
 
     The user is disabled or changed, the session has ended, or the subject is barred.

@@ -9,7 +9,7 @@ from werkzeug.security import safe_join
 from werkzeug.wrappers import Response
 
 from services.contracts.errors import NotFound
-from services.platform.config import Noc
+from services.platform.config import NocSettings
 
 FILES = Path(__file__).resolve().parents[3] / "console"
 CONTENT_TYPES = {
@@ -23,8 +23,8 @@ CONTENT_TYPES = {
 """Served content types. Other files are not served: the package lists are in the same folder."""
 
 
-class Console:
-    def __init__(self, noc: Noc) -> None:
+class ConsoleFiles:
+    def __init__(self, noc: NocSettings) -> None:
         self._headers = {
             "Content-Security-Policy": content_policy(noc.map_style_url),
             "X-Content-Type-Options": "nosniff",

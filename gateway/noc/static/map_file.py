@@ -8,7 +8,7 @@ from pathlib import Path
 from werkzeug.wrappers import Request, Response
 
 from services.contracts.errors import NotFound, Refused
-from services.platform.config import Noc
+from services.platform.config import NocSettings
 
 ROUTE = "/ground.pmtiles"
 MAGIC = b"PMTiles\x03"
@@ -17,7 +17,7 @@ MAX_RANGE_BYTES = 4 * 1024 * 1024
 """Largest range: one tile, or one directory of tiles. A whole file would block other requests."""
 
 
-def style_url(noc: Noc) -> str:
+def style_url(noc: NocSettings) -> str:
     """Return the URL of the console's base map; empty without a map.
 
     A file has priority over an address.
@@ -25,7 +25,7 @@ def style_url(noc: Noc) -> str:
     return ROUTE if noc.map_pmtiles_file else noc.map_style_url
 
 
-def problems(noc: Noc) -> Iterator[str]:
+def problems(noc: NocSettings) -> Iterator[str]:
     """Yield the faults of the configured file, one sentence each."""
     if not noc.map_pmtiles_file:
         return
@@ -48,7 +48,7 @@ class MapFile:
     Without a readable file the map has no background, and all else works.
     """
 
-    def __init__(self, noc: Noc) -> None:
+    def __init__(self, noc: NocSettings) -> None:
         self._path = Path(noc.map_pmtiles_file) if noc.map_pmtiles_file else None
 
     def part(self, request: Request) -> Response:

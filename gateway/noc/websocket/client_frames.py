@@ -13,14 +13,14 @@ _DECODER: msgspec.json.Decoder[frames.ClientFrame] = msgspec.json.Decoder(frames
 _FAULTS = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
-class Head(msgspec.Struct, frozen=True):
+class FrameHead(msgspec.Struct, frozen=True):
     """Fields that a refused frame may still have."""
 
     type: str = ""
     ref: msgspec.Raw = NO_REF
 
 
-_HEAD = msgspec.json.Decoder(Head)
+_HEAD = msgspec.json.Decoder(FrameHead)
 
 
 def decode(text: str | None) -> frames.ClientFrame:
@@ -50,9 +50,9 @@ def given(ref: msgspec.Raw | UnsetType) -> msgspec.Raw:
     return NO_REF if ref is UNSET else ref
 
 
-def _head(text: str) -> Head:
+def _head(text: str) -> FrameHead:
     """Return the head of a frame; an empty one for a text that has none."""
     try:
         return _HEAD.decode(text)
     except _FAULTS:
-        return Head()
+        return FrameHead()

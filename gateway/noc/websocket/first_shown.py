@@ -16,7 +16,7 @@ TELLINGS = 5
 REMEMBERED = 10_000
 
 
-class Shown:
+class FirstShown:
     """Frames that were written to a session, by tenant. Each frame is noted once."""
 
     def __init__(self) -> None:

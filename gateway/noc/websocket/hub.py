@@ -20,18 +20,18 @@ from eventlet.event import Event
 
 from gateway.noc import parts_away
 from gateway.noc.auth.quotas import Quotas
-from gateway.noc.auth.tokens import Bars, Principal, RoleChanged
-from gateway.noc.parts_away import Blindness
-from gateway.noc.websocket.first_shown import SHOWING, Shown
-from gateway.noc.websocket.position_bundles import Bundles
+from gateway.noc.auth.tokens import BarredTokens, Principal, RoleChanged
+from gateway.noc.parts_away import PartsAway
+from gateway.noc.websocket.first_shown import SHOWING, FirstShown
+from gateway.noc.websocket.position_bundles import PositionBundles
 from gateway.noc.websocket.rfc6455 import text_frame
-from gateway.noc.websocket.send_queue import Entry
+from gateway.noc.websocket.send_queue import QueuedFrame
 from gateway.noc.websocket.snapshots import Snapshots
 from services.contracts.errors import NotAuthenticated, Unavailable
 from services.feed.stream import FeedReader
 from services.platform import metrics
 from services.platform.config import Config
-from services.supervision.process_heartbeats import STOOD_STILL_S, Fault
+from services.supervision.process_heartbeats import STOOD_STILL_S, PartFault
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ Frame = tuple[int, int, str, bytes]
 """Tenant, id, type and sealed frame."""
 
 
-class Listener(Protocol):
+class HubSocket(Protocol):
     """Socket, as the hub sees it."""
 
     tenant_id: int
@@ -76,14 +76,14 @@ class Listener(Protocol):
     def is_open(self) -> bool:
         """Return True while the socket still needs the feed."""
 
-    def offer(self, entry: Entry) -> None:
+    def offer(self, entry: QueuedFrame) -> None:
         """Take one frame of the feed. Never blocks."""
 
     def await_room(self) -> None:
         """Block until the socket can take more of its missed frames."""
 
 
-class Session(Protocol):
+class HubSession(Protocol):
     """Open socket and its user, as the hub sees them."""
 
     principal: Principal
@@ -95,7 +95,7 @@ class Session(Protocol):
         """Send a heartbeat now. Never blocks."""
 
 
-class Outside(msgspec.Struct):
+class UnsealedFields(msgspec.Struct):
     """Unsealed fields of a frame, for logs and metrics."""
 
     trace: str | None = None
@@ -128,15 +128,15 @@ class Hub:
         self.quotas = quotas
         self.snapshots = Snapshots(reader.last_id)
         self.road_seen_s = started_s
-        self.blindness = Blindness()
+        self.blindness = PartsAway()
         self._answered_s = self._judged_s = time.monotonic()
         self._blind_after_s = blind_after_s
-        self._listeners: dict[int, set[Listener]] = {}
+        self._listeners: dict[int, set[HubSocket]] = {}
         self._cursor: dict[int, int] = {}
-        self._bundles = Bundles()
-        self.shown = Shown()
+        self._bundles = PositionBundles()
+        self.shown = FirstShown()
         self.arrivals: dict[int, float] = {}
-        self._sessions: set[Session] = set()
+        self._sessions: set[HubSession] = set()
         # Without this, the first failure would be no increase.
         metrics.websocket_broadcast_failure.labels("noc", "outbox_full")
         self._server = ""
@@ -152,14 +152,14 @@ class Hub:
             started_s=time.time(),
         )
 
-    def look_at_road(self, test_tenant_id: int) -> None:
+    def update_test_message_time(self, test_tenant_id: int) -> None:
         """Update the time of the last test message. Frame ids are microseconds.
 
         Raises `Unavailable`.
         """
         self.road_seen_s = max(self.road_seen_s, self.reader.last_id(test_tenant_id) / 1e6)
 
-    def look(self, faults: Iterable[Fault], *, now: datetime | None = None) -> None:
+    def look(self, faults: Iterable[PartFault], *, now: datetime | None = None) -> None:
         """Judge which parts are away now. After a change, send every session a heartbeat at once.
 
         `faults` are reports about other parts. The hub adds its own: a feed that is not read in
@@ -178,11 +178,11 @@ class Hub:
             for session in tuple(self._sessions):
                 session.beat()
 
-    def _own_faults(self, monotonic_s: float, now_s: float) -> Iterable[Fault]:
+    def _own_faults(self, monotonic_s: float, now_s: float) -> Iterable[PartFault]:
         if monotonic_s - self._answered_s > FEED_LATE_S:
-            yield Fault(parts_away.FEED, monotonic_s - self._answered_s)
+            yield PartFault(parts_away.FEED, monotonic_s - self._answered_s)
         if now_s - self.road_seen_s > self._blind_after_s:
-            yield Fault(parts_away.PATHS[0], now_s - self.road_seen_s)
+            yield PartFault(parts_away.PATHS[0], now_s - self.road_seen_s)
 
     def pump(self) -> None:
         """Read the feed once and hand out its frames. Raises `Unavailable`."""
@@ -215,13 +215,13 @@ class Hub:
             return
         self._cursor[tenant_id] = frame_id
         if kind in SHOWING or kind == POSITIONS:
-            self._note(tenant_id, frame_id, kind, msgspec.json.decode(frame, type=Outside))
+            self._note(tenant_id, frame_id, kind, msgspec.json.decode(frame, type=UnsealedFields))
         wire = text_frame(frame)  # once, for any number of sockets
         if kind == POSITIONS:
             self._bundles.add(tenant_id, frame_id, wire)
             return
         self._hand_out_bundle(tenant_id)  # keeps the order
-        entry = Entry(kind, frame_id, wire)
+        entry = QueuedFrame(kind, frame_id, wire)
         for listener in tuple(self._listeners[tenant_id]):
             listener.offer(entry)
 
@@ -234,14 +234,14 @@ class Hub:
         oldest_s = self.arrivals.get(bundle.first_id)
         if oldest_s is not None:
             self.arrivals[bundle.last_id] = oldest_s
-        together = [Entry(POSITIONS, bundle.last_id, bundle.wire)]
-        apart = [Entry(POSITIONS, *frame) for frame in zip(bundle.ids, bundle.wires, strict=True)]
+        together = [QueuedFrame(POSITIONS, bundle.last_id, bundle.wire)]
+        apart = [QueuedFrame(POSITIONS, *frame) for frame in zip(bundle.ids, bundle.wires, strict=True)]
         for listener in listeners:
             # A socket that joined meanwhile has already read some of these frames itself.
             for entry in together if listener.last_id < bundle.first_id else apart:
                 listener.offer(entry)
 
-    def _note(self, tenant_id: int, frame_id: int, kind: str, outside: Outside) -> None:
+    def _note(self, tenant_id: int, frame_id: int, kind: str, outside: UnsealedFields) -> None:
         if outside.arrived is not None:
             self.arrivals[frame_id] = outside.arrived
             if len(self.arrivals) > ARRIVALS:
@@ -287,7 +287,7 @@ class Hub:
         with eventlet.Timeout(timeout_s, False):
             joined.wait()
 
-    def join(self, listener: Listener) -> None:
+    def join(self, listener: HubSocket) -> None:
         """Bring a socket from its `last_id` up to the feed, then let it take part.
 
         Nothing may yield between the comparison with the cursor and the joining. Then every frame
@@ -304,7 +304,7 @@ class Hub:
                 raise Unavailable("the feed no longer holds the next frames of this session; connect again")
             for _, frame_id, kind, frame in frames:
                 listener.await_room()
-                listener.offer(Entry(kind, frame_id, text_frame(frame)))
+                listener.offer(QueuedFrame(kind, frame_id, text_frame(frame)))
             if not frames and self._cursor.get(tenant_id, 0) <= listener.last_id:
                 self._cursor.setdefault(tenant_id, listener.last_id)
                 self._listeners.setdefault(tenant_id, set()).add(listener)
@@ -312,7 +312,7 @@ class Hub:
                     self._joined.send(None)
                 return
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, listener: HubSocket) -> None:
         listeners = self._listeners.get(listener.tenant_id, set())
         listeners.discard(listener)
         if not listeners:
@@ -323,7 +323,7 @@ class Hub:
     def feed_id(self, tenant_id: int) -> str:
         return self.reader.feed_id(tenant_id, fresh=uuid.uuid4().hex)
 
-    def open_socket(self, session: Session) -> None:
+    def open_socket(self, session: HubSession) -> None:
         """Register an open session.
 
         Raises `TooMany` when the user or the tenant has too many open.
@@ -332,7 +332,7 @@ class Hub:
         self._sessions.add(session)
         metrics.websocket_connections.labels(session.principal.role).inc()
 
-    def close_socket(self, session: Session) -> None:
+    def close_socket(self, session: HubSession) -> None:
         self._sessions.discard(session)
         self.quotas.close(session.principal)
         metrics.websocket_connections.labels(session.principal.role).dec()
@@ -345,7 +345,7 @@ class Hub:
                 names.setdefault(session.principal.tenant_id, set()).add(session.principal.login)
         return {tenant_id: sorted(them) for tenant_id, them in names.items()}
 
-    def end_barred(self, bars: Bars) -> None:
+    def end_barred(self, bars: BarredTokens) -> None:
         """Ask the sessions of barred users to end."""
         for session in tuple(self._sessions):
             try:

@@ -26,7 +26,7 @@ def pause_s(sessions: int) -> float:
     return 0.0 if found < AT_ONCE_S else min(found, LONGEST_PAUSE_S)
 
 
-class Bundle(NamedTuple):
+class PositionBundle(NamedTuple):
     """Frames of one tenant, framed for the wire, in the order of their ids."""
 
     ids: list[int]
@@ -45,11 +45,11 @@ class Bundle(NamedTuple):
         return b"".join(self.wires)
 
 
-class Bundles:
+class PositionBundles:
     """Position frames that wait, by tenant."""
 
     def __init__(self) -> None:
-        self._held: dict[int, Bundle] = {}
+        self._held: dict[int, PositionBundle] = {}
         self._due_s: dict[int, float] = {}
 
     def add(self, tenant_id: int, frame_id: int, wire: bytes) -> None:
@@ -57,11 +57,11 @@ class Bundles:
 
         `due` lists its tenant when the pause is over: at once after a quiet time.
         """
-        held = self._held.setdefault(tenant_id, Bundle([], []))
+        held = self._held.setdefault(tenant_id, PositionBundle([], []))
         held.ids.append(frame_id)
         held.wires.append(wire)
 
-    def take(self, tenant_id: int, *, sessions: int, now_s: float) -> Bundle | None:
+    def take(self, tenant_id: int, *, sessions: int, now_s: float) -> PositionBundle | None:
         """Return the frames that are held for a tenant, due or not; None when there are none."""
         held = self._held.pop(tenant_id, None)
         if held is not None:

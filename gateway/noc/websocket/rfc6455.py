@@ -46,27 +46,27 @@ class NotThisVersion(Refused):
     """
 
 
-class Said(NamedTuple):
+class WebsocketMessage(NamedTuple):
     """Complete message. A binary message keeps no content: `text` is None."""
 
     text: str | None
 
 
-class Pinged(NamedTuple):
+class PingReceived(NamedTuple):
     """Ping of the peer, with the framed pong."""
 
     pong: bytes
 
 
-class Ponged(NamedTuple):
+class PongReceived(NamedTuple):
     """Pong of the peer, as the answer to a ping or unsolicited."""
 
 
-class Fragment(NamedTuple):
+class MessageFragment(NamedTuple):
     """Part of an incomplete message. `Framing` keeps its bytes."""
 
 
-class Closed(NamedTuple):
+class ConnectionClosed(NamedTuple):
     """End of the connection: the peer closed it, or broke the protocol.
 
     `code` and `reason` go into the answer. No further value follows.
@@ -106,11 +106,13 @@ class Framing:
         except (RemoteProtocolError, LocalProtocolError, StopIteration, ValueError) as error:
             raise Refused(f"not a websocket handshake: {error}") from error
 
-    def receive(self, data: bytes) -> Iterator[Said | Fragment | Pinged | Ponged | Closed]:
+    def receive(
+        self, data: bytes
+    ) -> Iterator[WebsocketMessage | MessageFragment | PingReceived | PongReceived | ConnectionClosed]:
         """Yield one value for each frame that the bytes complete.
 
         A value may come as late as the caller's next request for one. A peer that breaks the
-        protocol is `Closed` at the first wrong byte.
+        protocol is `ConnectionClosed` at the first wrong byte.
         """
         self._ws.receive_data(data)
         for event in self._ws.events():
@@ -119,38 +121,42 @@ class Framing:
                 if grown is None:
                     continue
                 yield grown
-                if isinstance(grown, Closed):
+                if isinstance(grown, ConnectionClosed):
                     return
             elif isinstance(event, Ping):
-                yield Pinged(self._ws.send(event.response()))
+                yield PingReceived(self._ws.send(event.response()))
             elif isinstance(event, Pong):
-                yield Ponged()
+                yield PongReceived()
             elif isinstance(event, CloseConnection):
-                yield Closed(NORMAL if event.code == NO_STATUS else int(event.code), event.reason or "")
+                yield ConnectionClosed(
+                    NORMAL if event.code == NO_STATUS else int(event.code), event.reason or ""
+                )
                 return
 
-    def _grow(self, event: TextMessage | BytesMessage) -> Said | Fragment | Closed | None:
+    def _grow(
+        self, event: TextMessage | BytesMessage
+    ) -> WebsocketMessage | MessageFragment | ConnectionClosed | None:
         is_text = isinstance(event, TextMessage)
         self._size_bytes += len(event.data.encode()) if is_text else len(event.data)
         if self._size_bytes > self._max_message_bytes:
-            return Closed(TOO_BIG, f"a message is at most {self._max_message_bytes} bytes")
+            return ConnectionClosed(TOO_BIG, f"a message is at most {self._max_message_bytes} bytes")
         if is_text:
             self._parts.append(event.data)
         if event.message_finished:
-            said = Said("".join(self._parts) if is_text else None)
+            said = WebsocketMessage("".join(self._parts) if is_text else None)
             self._parts, self._size_bytes = [], 0
             self._fragments = self._empty_fragments = 0
             return said
         return self._fragment(event) if event.frame_finished else None
 
-    def _fragment(self, event: TextMessage | BytesMessage) -> Fragment | Closed:
+    def _fragment(self, event: TextMessage | BytesMessage) -> MessageFragment | ConnectionClosed:
         self._fragments += 1
         self._empty_fragments = 0 if event.data else self._empty_fragments + 1
         if self._empty_fragments > MAX_EMPTY_FRAGMENTS:
-            return Closed(TOO_MANY, f"more than {MAX_EMPTY_FRAGMENTS} fragments in a row are empty")
+            return ConnectionClosed(TOO_MANY, f"more than {MAX_EMPTY_FRAGMENTS} fragments in a row are empty")
         if self._fragments > MAX_FRAGMENTS:
-            return Closed(TOO_MANY, f"a message is at most {MAX_FRAGMENTS} fragments")
-        return Fragment()
+            return ConnectionClosed(TOO_MANY, f"a message is at most {MAX_FRAGMENTS} fragments")
+        return MessageFragment()
 
     def ping(self) -> bytes:
         return self._ws.send(Ping())

@@ -9,7 +9,7 @@ SUPERSEDED = frozenset({"positions"})
 """Frames that a later frame replaces. They are dropped first when there is no room."""
 
 
-class Entry(NamedTuple):
+class QueuedFrame(NamedTuple):
     """One frame, already framed for the wire and shared by all sockets.
 
     `id` is None for a frame that is not of the feed.
@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     wire: bytes
 
 
-class Outbox:
+class SendQueue:
     """First-in, first-out queue. A full queue drops its oldest superseded frames.
 
     When there is none to drop, the socket must close. An empty queue takes a frame of any size.
@@ -33,7 +33,7 @@ class Outbox:
             raise ValueError("an outbox holds at least one frame of one byte")
         self._max_frames = max_frames
         self._max_bytes = max_bytes
-        self._entries: deque[tuple[Entry, int]] = deque()
+        self._entries: deque[tuple[QueuedFrame, int]] = deque()
         self.size_bytes = 0
         self.dropped = 0
 
@@ -48,11 +48,11 @@ class Outbox:
         """
         return 2 * len(self._entries) < self._max_frames and 2 * self.size_bytes < self._max_bytes
 
-    def begin(self, snapshot: Entry) -> None:
+    def begin(self, snapshot: QueuedFrame) -> None:
         """Add the snapshot that the client starts from, behind the waiting frames."""
         self._entries.append((snapshot, 0))
 
-    def put(self, entry: Entry) -> bool:
+    def put(self, entry: QueuedFrame) -> bool:
         """Add an entry. Return False when nothing may be dropped for it: the socket is too slow.
 
         The client then resumes later. A superseded frame that does not fit is dropped, and the
@@ -66,7 +66,7 @@ class Outbox:
         self.size_bytes += len(entry.wire)
         return True
 
-    def take(self) -> Entry | None:
+    def take(self) -> QueuedFrame | None:
         if not self._entries:
             return None
         entry, counted_bytes = self._entries.popleft()
@@ -77,7 +77,7 @@ class Outbox:
         self._entries.clear()
         self.size_bytes = 0
 
-    def _fits(self, entry: Entry) -> bool:
+    def _fits(self, entry: QueuedFrame) -> bool:
         if not self._entries:
             return True
         return len(self._entries) < self._max_frames and self.size_bytes + len(entry.wire) <= self._max_bytes

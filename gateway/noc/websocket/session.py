@@ -31,17 +31,17 @@ from gateway.noc.websocket.hub import NOT_AUTHENTICATED, RESUME, ROLE_CHANGED, H
 from gateway.noc.websocket.rfc6455 import (
     TOO_MANY,
     VERSION,
-    Closed,
+    ConnectionClosed,
     Framing,
     NotThisVersion,
-    Pinged,
-    Ponged,
-    Said,
+    PingReceived,
+    PongReceived,
+    WebsocketMessage,
     text_frame,
 )
-from gateway.noc.websocket.send_queue import Entry, Outbox
-from gateway.noc.websocket.snapshots import Seal
-from gateway.noc.websocket.stall_detector import LOOK_INTERVAL_S, Proof
+from gateway.noc.websocket.send_queue import QueuedFrame, SendQueue
+from gateway.noc.websocket.snapshots import SnapshotSealer
+from gateway.noc.websocket.stall_detector import LOOK_INTERVAL_S, StallDetector
 from services.contracts import frames
 from services.contracts.errors import Refused, TooMany, Unavailable, VigilError
 from services.platform import metrics
@@ -93,7 +93,7 @@ class Session:
         config: Config,
         hub: Hub,
         act: Act,
-        seal: Seal,
+        seal: SnapshotSealer,
     ) -> None:
         self._request = request
         self._sock = sock
@@ -106,9 +106,13 @@ class Session:
         self._act = act
         self._seal = seal
         self._framing = Framing(max_message_bytes=config.noc.max_frame_bytes)
-        self._outbox = Outbox(max_frames=config.noc.outbox_max_frames, max_bytes=config.noc.outbox_max_bytes)
-        self._proof = Proof(timeout_s=config.noc.stall_timeout_s)
-        self._asked: Queue[Said | Closed] = Queue()  # no longer than a user's messages of a minute
+        self._outbox = SendQueue(
+            max_frames=config.noc.outbox_max_frames, max_bytes=config.noc.outbox_max_bytes
+        )
+        self._proof = StallDetector(timeout_s=config.noc.stall_timeout_s)
+        self._asked: Queue[WebsocketMessage | ConnectionClosed] = (
+            Queue()
+        )  # no longer than a user's messages of a minute
         self._wake = Event()
         self._ended = Event()
         self._end: tuple[int, str] | None = None
@@ -143,7 +147,7 @@ class Session:
             self._hub.close_socket(self)
             self._close(writer)
 
-    def offer(self, entry: Entry) -> None:
+    def offer(self, entry: QueuedFrame) -> None:
         """Take one frame of the feed, in order. The hub calls this. Never blocks."""
         if entry.id is None or entry.id <= self.last_id or self._end is not None:
             return
@@ -208,7 +212,7 @@ class Session:
 
     def _serve(self) -> None:
         self._begin(since=self._asked_since())
-        while isinstance(asked := self._asked.get(), Said):
+        while isinstance(asked := self._asked.get(), WebsocketMessage):
             self._answer(asked.text)
         self.end(asked.code, asked.reason)
 
@@ -218,7 +222,7 @@ class Session:
         A user who acknowledges and closes the page succeeds.
         """
         if self._end is not None and self._end[0] not in (NOT_AUTHENTICATED, ROLE_CHANGED):
-            self._asked.put(Closed(*self._end))
+            self._asked.put(ConnectionClosed(*self._end))
             with eventlet.Timeout(FINISH_TIMEOUT_S, False):
                 worker.wait()
 
@@ -314,13 +318,13 @@ class Session:
                 self._leave(TOO_MANY, "too many frames or messages; wait a minute")
                 return
             match received:
-                case Said():
+                case WebsocketMessage():
                     self._asked.put(received)
-                case Pinged(pong):
-                    self._put(Entry("pong", None, pong))
-                case Ponged():
+                case PingReceived(pong):
+                    self._put(QueuedFrame("pong", None, pong))
+                case PongReceived():
                     self._proof.answered()
-                case Closed():
+                case ConnectionClosed():
                     self._leave(received.code, received.reason)
             if self._is_leaving or self._end is not None:
                 return
@@ -333,19 +337,19 @@ class Session:
         A pong that answers our ping is free.
         """
         match received:
-            case Closed():
+            case ConnectionClosed():
                 return False
-            case Ponged() if self._pings_awaited > 0:
+            case PongReceived() if self._pings_awaited > 0:
                 self._pings_awaited -= 1
                 return False
-            case Said() if not self._hub.quotas.allow_message(self.principal):
+            case WebsocketMessage() if not self._hub.quotas.allow_message(self.principal):
                 return True
         return not self._hub.quotas.allow_frame(self.principal)
 
     def _leave(self, code: int, reason: str) -> None:
         """End after the earlier frames are answered. Nothing more is read."""
         self._is_leaving = True
-        self._asked.put(Closed(code, reason))
+        self._asked.put(ConnectionClosed(code, reason))
 
     def _answer(self, text: str | None) -> None:
         try:
@@ -381,7 +385,7 @@ class Session:
     # -- writing
 
     def _control(self, frame: frames.ControlFrame) -> None:
-        self._put(Entry(frames.type_of(frame), None, text_frame(msgspec.json.encode(frame))))
+        self._put(QueuedFrame(frames.type_of(frame), None, text_frame(msgspec.json.encode(frame))))
 
     def beat(self) -> None:
         """Put a heartbeat into the outbox. The hub calls this when a part is away or back.
@@ -398,7 +402,7 @@ class Session:
             )
         )
 
-    def _put(self, entry: Entry) -> bool:
+    def _put(self, entry: QueuedFrame) -> bool:
         taken = self._end is None and self._outbox.put(entry)
         if taken:
             self._notify()
@@ -434,7 +438,7 @@ class Session:
                     self.beat()
                     if time.monotonic() >= next_ping_s:
                         next_ping_s += self._noc.idle_timeout_s / PINGS_OF_IDLE_TIME
-                        self._put(Entry("ping", None, self._ping()))
+                        self._put(QueuedFrame("ping", None, self._ping()))
                 self._write_outbox()
             code, reason = self._end
             if code != GONE:
@@ -453,7 +457,7 @@ class Session:
             self._note_written(entries, written_s=time.time())
             if self._proof.is_due:
                 ping = self._ping()
-                self._proof.asked(size_bytes=len(ping), now_s=time.monotonic())
+                self._proof.ping_sent(size_bytes=len(ping), now_s=time.monotonic())
                 self._send(ping)
 
     def _ping(self) -> bytes:
@@ -469,7 +473,7 @@ class Session:
             left = left[sent:]
             self._proof.sent(sent)
 
-    def _note_written(self, entries: list[Entry], *, written_s: float) -> None:
+    def _note_written(self, entries: list[QueuedFrame], *, written_s: float) -> None:
         for kind, frame_id, _ in entries:
             if frame_id is None:
                 continue

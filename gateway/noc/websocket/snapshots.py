@@ -9,13 +9,13 @@ from typing import Protocol
 from eventlet.semaphore import Semaphore
 
 from gateway.noc.websocket.rfc6455 import text_frame
-from gateway.noc.websocket.send_queue import Entry
+from gateway.noc.websocket.send_queue import QueuedFrame
 
 MAX_AGE_S = 1.0
 KEPT_TENANTS = 16
 
 
-class Seal(Protocol):
+class SnapshotSealer(Protocol):
     """RPC of the directory that makes and seals a snapshot."""
 
     def __call__(self, *, tenant_id: int, frame_id: int) -> bytes:
@@ -41,9 +41,9 @@ class Snapshots:
         self._max_age_s = max_age_s
         self._clock = clock
         self._turns: dict[int, Semaphore] = {}
-        self._kept: dict[int, tuple[float, Entry]] = {}
+        self._kept: dict[int, tuple[float, QueuedFrame]] = {}
 
-    def of(self, tenant_id: int, *, seal: Seal) -> Entry:
+    def of(self, tenant_id: int, *, seal: SnapshotSealer) -> QueuedFrame:
         """Return a tenant's snapshot. Raises `Unavailable`.
 
         Green threads that ask meanwhile wait for the thread that makes it.
@@ -53,7 +53,9 @@ class Snapshots:
             if entry is None or self._clock() - made_s >= self._max_age_s:
                 made_s = self._clock()
                 frame_id = self._last_id(tenant_id)
-                entry = Entry("snapshot", frame_id, text_frame(seal(tenant_id=tenant_id, frame_id=frame_id)))
+                entry = QueuedFrame(
+                    "snapshot", frame_id, text_frame(seal(tenant_id=tenant_id, frame_id=frame_id))
+                )
                 self._keep(tenant_id, made_s, entry)
             return entry
 
@@ -61,7 +63,7 @@ class Snapshots:
         """Drop all snapshots: the feed moved to another server, and no snapshot leads there."""
         self._kept.clear()
 
-    def _keep(self, tenant_id: int, made_s: float, entry: Entry) -> None:
+    def _keep(self, tenant_id: int, made_s: float, entry: QueuedFrame) -> None:
         self._kept.pop(tenant_id, None)
         self._kept[tenant_id] = made_s, entry
         if len(self._kept) > KEPT_TENANTS:

@@ -10,7 +10,7 @@ PROVED_EVERY_BYTES = 65_536
 LOOK_INTERVAL_S = 0.5
 
 
-class Proof:
+class StallDetector:
     """Proof for one connection. Bytes are counted from its beginning."""
 
     def __init__(self, *, timeout_s: float) -> None:
@@ -33,7 +33,7 @@ class Proof:
         """Return True when a ping must be sent. Only one is pending at a time."""
         return not self._is_awaited and self._sent_bytes - self._asked_at_bytes >= PROVED_EVERY_BYTES
 
-    def asked(self, *, size_bytes: int, now_s: float) -> None:
+    def ping_sent(self, *, size_bytes: int, now_s: float) -> None:
         """Record the ping that is sent next, with its size.
 
         Call this before the send: the answer may come before the send returns.

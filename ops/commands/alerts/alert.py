@@ -19,8 +19,8 @@ from ops.input_output.input_files import INPUT_FILE, naming, read_bytes
 from ops.input_output.tables import as_json_option, limit_option, show, worded
 from services.alerts.evidence import html, store
 from services.alerts.evidence import pack as evidence
-from services.alerts.evidence.hash_chain import Fault, Verifier
-from services.alerts.evidence.pack import Check, Pack, State
+from services.alerts.evidence.hash_chain import ChainFault, ChainVerifier
+from services.alerts.evidence.pack import CheckState, Pack, PackCheck
 from services.alerts.evidence.signing_key import DEFAULT_NAME, read_key, signing_key
 from services.alerts.evidence.store import head_of, links_of, unchained
 from services.contracts.errors import NotFound, Refused, VigilError
@@ -126,7 +126,7 @@ def export(alert_id: str, tenant_id: int | None, out: Path, made_by: str | None)
         key=_key(make=True),
         say=click.echo,
     )
-    failed = [check for check in evidence.check(pack) if check.state is State.FAILED]
+    failed = [check for check in evidence.check(pack) if check.state is CheckState.FAILED]
     stem = out / f"evidence-{pack['alert']['alert_id']}"
     data = evidence.file_bytes(pack)
     names = stem.with_suffix(".json"), stem.with_suffix(".html")
@@ -210,7 +210,11 @@ def verify(
     checks = check_file(file, key=key) if file else check_tenant(tenant_id or 0, against=against, say=say)
     states = {check.state for check in checks}
     if as_json:
-        result = {"ok": states == {State.OK}, "subject": str(file or f"tenant {tenant_id}"), "checks": checks}
+        result = {
+            "ok": states == {CheckState.OK},
+            "subject": str(file or f"tenant {tenant_id}"),
+            "checks": checks,
+        }
         click.echo(msgspec.json.encode(result))
     else:
         for check in checks:
@@ -218,9 +222,9 @@ def verify(
             detail = check.detail.encode("unicode_escape", "backslashreplace").decode()
             name = check.name.encode("unicode_escape", "backslashreplace").decode()
             click.echo(f"{check.state:<8}{name}{': ' if detail else ''}{detail}")
-    if State.FAILED in states:
+    if CheckState.FAILED in states:
         raise SystemExit(1)
-    if State.UNKNOWN in states:
+    if CheckState.UNKNOWN in states:
         raise SystemExit(EXIT_UNKNOWN)
 
 
@@ -235,27 +239,27 @@ def evidence_key(as_json: bool) -> None:
         click.echo(evidence.fingerprint(public))
 
 
-def check_file(file: Path, *, key: str | None) -> list[Check]:
+def check_file(file: Path, *, key: str | None) -> list[PackCheck]:
     """Return every check of a file, and of the page beside it when there is one."""
     try:
         data = read_bytes(file)
         text_of(data)  # refuses a file that is not text, with a helpful message
         pack = evidence.parse(data)
     except Refused as error:
-        return [Check("file", State.FAILED, str(error))]
+        return [PackCheck("file", CheckState.FAILED, str(error))]
     expected, whose = (
         (key, "the key that was given") if key else (_own_fingerprint(), "this installation's key")
     )
-    checks = [Check("file", State.OK, f"sha256 {hashlib.sha256(data).hexdigest()}")]
+    checks = [PackCheck("file", CheckState.OK, f"sha256 {hashlib.sha256(data).hexdigest()}")]
     checks += evidence.check(pack, expected=key, own=_own_fingerprint())
     page = file.with_suffix(".html")
     return [*checks, _check_page(page, pack, file.name, data)] if page.exists() else checks
 
 
-def check_tenant(tenant_id: int, *, against: Sequence[Path], say: Callable[[str], None]) -> list[Check]:
+def check_tenant(tenant_id: int, *, against: Sequence[Path], say: Callable[[str], None]) -> list[PackCheck]:
     """Check the tenant's whole chain and its head in the database, also against earlier packs."""
     settings = _settings()
-    verifier, faults = Verifier(tenant_id=tenant_id), list[Fault]()
+    verifier, faults = ChainVerifier(tenant_id=tenant_id), list[ChainFault]()
     anchors = {path: _anchors_of(path, tenant_id) for path in against}
     wanted = {seq for places in anchors.values() for seq in places}
     found: dict[int, str] = {}
@@ -267,18 +271,22 @@ def check_tenant(tenant_id: int, *, against: Sequence[Path], say: Callable[[str]
             say(f"checked to seq {batch[-1].seq}: {len(faults)} faults")
         head = head_of(connection, tenant_id)
         without_place = unchained(connection, tenant_id)
-    checks = [Check("link", State.FAILED, str(fault)) for fault in faults[:SHOWN_FAULTS]]
+    checks = [PackCheck("link", CheckState.FAILED, str(fault)) for fault in faults[:SHOWN_FAULTS]]
     if len(faults) > SHOWN_FAULTS:
-        checks.append(Check("links", State.FAILED, f"and {len(faults) - SHOWN_FAULTS} faults more"))
+        checks.append(PackCheck("links", CheckState.FAILED, f"and {len(faults) - SHOWN_FAULTS} faults more"))
     if not faults:
-        checks.append(Check("links", State.OK, _span(verifier)))
-    checks += [Check("head", State.FAILED, str(fault)) for fault in verifier.end(head)] or [
-        Check(
-            "head", State.OK, f"seq {head.seq}, hash {head.hash.hex()}" if head else "nothing on record yet"
+        checks.append(PackCheck("links", CheckState.OK, _span(verifier)))
+    checks += [PackCheck("head", CheckState.FAILED, str(fault)) for fault in verifier.end(head)] or [
+        PackCheck(
+            "head",
+            CheckState.OK,
+            f"seq {head.seq}, hash {head.hash.hex()}" if head else "nothing on record yet",
         )
     ]
     if without_place:
-        checks.append(Check("rows", State.FAILED, f"{without_place} rows were written past the chain"))
+        checks.append(
+            PackCheck("rows", CheckState.FAILED, f"{without_place} rows were written past the chain")
+        )
     return checks + [_anchored(path, places, found) for path, places in anchors.items()]
 
 
@@ -290,17 +298,21 @@ def _anchors_of(path: Path, tenant_id: int) -> dict[int, str]:
         return evidence.anchors(evidence.parse(content), tenant_id=tenant_id)
 
 
-def _anchored(path: Path, places: dict[int, str], found: dict[int, str]) -> Check:
+def _anchored(path: Path, places: dict[int, str], found: dict[int, str]) -> PackCheck:
     """Check that the record still has the hashes that it had when the pack was made."""
     lost = [seq for seq, its_hash in sorted(places.items()) if found.get(seq) != its_hash]
     if lost:
-        return Check(
-            "against", State.FAILED, f"seq {lost[0]} is not what {path.name} holds: it was rewritten since"
+        return PackCheck(
+            "against",
+            CheckState.FAILED,
+            f"seq {lost[0]} is not what {path.name} holds: it was rewritten since",
         )
-    return Check("against", State.OK, f"the record is still that of {path.name}, to seq {max(places)}")
+    return PackCheck(
+        "against", CheckState.OK, f"the record is still that of {path.name}, to seq {max(places)}"
+    )
 
 
-def _span(verifier: Verifier) -> str:
+def _span(verifier: ChainVerifier) -> str:
     if verifier.first is None or verifier.last is None:
         return "none"
     begins = f"begins at seq {verifier.first.seq}, " if verifier.first.seq != 1 else ""
@@ -308,7 +320,7 @@ def _span(verifier: Verifier) -> str:
     return f"{begins}{verifier.count} links to seq {verifier.last.seq} hold{erased}"
 
 
-def _check_page(page: Path, pack: Pack, json_name: str, data: bytes) -> Check:
+def _check_page(page: Path, pack: Pack, json_name: str, data: bytes) -> PackCheck:
     """Check the page, which is made of the JSON alone.
 
     It must be the same when it is made again.
@@ -316,8 +328,8 @@ def _check_page(page: Path, pack: Pack, json_name: str, data: bytes) -> Check:
     try:
         there = page.read_bytes()
         if f'content="{html.VERSION}"'.encode() not in there:
-            return Check(
-                "page", State.FAILED, f"{page.name} was not made by this version; read the JSON instead"
+            return PackCheck(
+                "page", CheckState.FAILED, f"{page.name} was not made by this version; read the JSON instead"
             )
         same = there == _page_of(pack, json_name, data)
     except (
@@ -329,10 +341,10 @@ def _check_page(page: Path, pack: Pack, json_name: str, data: bytes) -> Check:
         ArithmeticError,
         RecursionError,
     ) as error:
-        return Check("page", State.FAILED, f"{page.name}: {type(error).__name__}: {error}")
+        return PackCheck("page", CheckState.FAILED, f"{page.name}: {type(error).__name__}: {error}")
     if not same:
-        return Check("page", State.FAILED, f"{page.name} is not what is made of {json_name}")
-    return Check("page", State.OK, f"{page.name} says what {json_name} holds")
+        return PackCheck("page", CheckState.FAILED, f"{page.name} is not what is made of {json_name}")
+    return PackCheck("page", CheckState.OK, f"{page.name} says what {json_name} holds")
 
 
 def _page_of(pack: Pack, json_name: str, data: bytes) -> bytes:

@@ -10,7 +10,7 @@ import msgspec
 from ops.commands.connections import owner_database
 from ops.commands.options import tenant_option
 from ops.input_output.tables import as_json_option, show
-from services.alerts.response_report import NumberStore
+from services.alerts.response_report import ReportStore
 from services.contracts.time_range import as_time
 
 
@@ -27,7 +27,7 @@ def report(since: str | None, until: str | None, tenant_id: int, as_json: bool) 
     """
     end = as_time(until, what="--until") if until else datetime.now(UTC)
     start = as_time(since, what="--since") if since else end - timedelta(days=1)
-    found = NumberStore(owner_database()).report(tenant_id=tenant_id, since=start, until=end)
+    found = ReportStore(owner_database()).report(tenant_id=tenant_id, since=start, until=end)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return

@@ -16,12 +16,12 @@ import click
 import msgspec
 import yaml
 
-from gateway.mqtt.decoding.payloads import Limits
+from gateway.mqtt.decoding.payloads import PayloadLimits
 from ops.commands.options import site_option, tenant_option
 from ops.environment import apply_environment
 from ops.input_output.input_files import INPUT_FILE, read_text
 from ops.input_output.tables import as_json_option, show
-from ops.simulation.rule_test import Line, Rehearsal, RulesOf
+from ops.simulation.rule_test import LineResult, RuleRehearsal, RulesOf
 from services.contracts.enum_words import inside
 from services.contracts.errors import Refused
 from services.directory.registry.store import MAX_LISTED, DirectoryStore
@@ -30,7 +30,7 @@ from services.platform.config import Config
 from services.platform.database import Database
 from services.telemetry.overrides import OverrideStore, listed
 from services.telemetry.rule_engine import Ruleset
-from services.telemetry.rules import CHANGEABLE, Override, Rule, parse_rules
+from services.telemetry.rules import CHANGEABLE, Rule, RuleOverride, parse_rules
 
 overridden = click.option("--tenant", "tenant_id", type=int, help="With this tenant's overrides (database).")
 json_object = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -79,7 +79,7 @@ def set_rule(
     by commas. `null` takes a setting away.
     """
     settings, declared = _declared()
-    override = Override(
+    override = RuleOverride(
         rule=rule, change=dict(map(_change, changes)), site_id=site_id, source_type=source_type
     )
     OverrideStore(_database(settings), declared).put(override, tenant_id=tenant_id)
@@ -129,13 +129,13 @@ def test(file: Path, tenant_id: int | None, site_id: int | None, as_json: bool) 
         raise Refused("--site is a site of a tenant: give --tenant too")
     rules_of = _rules_of(settings, declared, tenant_id, site_id)
     gateway = settings.gateway
-    limits = Limits(
+    limits = PayloadLimits(
         max_payload_bytes=gateway.max_payload_bytes,
         max_depth=gateway.max_depth,
         max_clock_ahead_s=gateway.max_clock_ahead_s,
         max_clock_age_s=gateway.max_clock_age_s,
     )
-    lines = list(Rehearsal(rules_of, limits=limits, now=datetime.now(UTC)).run(samples))
+    lines = list(RuleRehearsal(rules_of, limits=limits, now=datetime.now(UTC)).run(samples))
     if as_json:
         click.echo(msgspec.json.encode(lines))
     else:
@@ -209,7 +209,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sentence(line: Line) -> str:
+def _sentence(line: LineResult) -> str:
     """Return the result of a line as one line of text."""
     start = f"line {line.line}: " + (f"{line.source_id}: " if line.source_id else "")
     if line.outcome == "refused":

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from ops.environment import apply_environment
-from ops.feed.client import Feed, dashboard_url
-from ops.feed.filter import FROM_LOWEST, Filter
+from ops.feed.client import FeedClient, dashboard_url
+from ops.feed.filter import FROM_LOWEST, FrameFilter
 from services.contracts.enum_words import as_words
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import Severity
@@ -69,10 +69,12 @@ def watch(
     settings = config.load()
     address = url or dashboard_url(settings)
     tenant_id = tenant if tenant is not None else settings.default_tenant_id
-    feed = Feed(settings, url=address, token=token, tenant_id=tenant_id, since=since)
+    feed = FeedClient(settings, url=address, token=token, tenant_id=tenant_id, since=since)
     console = Console(highlight=False, soft_wrap=True)
-    wanted = Filter(frozenset(types), frozenset(sources), Severity(severity.upper()) if severity else None)
-    sight = Sight(Console(stderr=True, highlight=False, soft_wrap=True))
+    wanted = FrameFilter(
+        frozenset(types), frozenset(sources), Severity(severity.upper()) if severity else None
+    )
+    sight = BlindnessReporter(Console(stderr=True, highlight=False, soft_wrap=True))
     threading.Thread(target=sight.watch_clock, daemon=True).start()
     shown = 0
     for received in endless(feed, sight):
@@ -88,7 +90,7 @@ def watch(
             return
 
 
-class Sight:
+class BlindnessReporter:
     """Reporter of blindness on standard error.
 
     It says that alarms may not arrive, since when and why, and when they arrive again.
@@ -141,7 +143,7 @@ class Sight:
         self._blind_since = self._said = None
 
 
-def endless(feed: Feed, sight: Sight) -> Iterator[dict[str, Any]]:
+def endless(feed: FeedClient, sight: BlindnessReporter) -> Iterator[dict[str, Any]]:
     """Yield the frames of the feed over all reconnections.
 
     Lost links and refused frames are reported on standard error.

@@ -18,8 +18,8 @@ import psycopg2.extensions
 from ops.data.backup import checking, taking
 from ops.data.backup.manifest import VERIFIED, Manifest
 from ops.data.backup.postgres import Say, owner_url
-from ops.data.backup.store import Store, manifest_of
-from ops.data.backup.taking import KEYS_SUFFIX, Taken, Wanted
+from ops.data.backup.store import BackupStore, manifest_of
+from ops.data.backup.taking import KEYS_SUFFIX, BackupRequest, BackupResult
 from ops.environment import apply_environment, home
 from ops.input_output.tables import as_json_option, show
 from ops.watchdog import measurements
@@ -74,7 +74,7 @@ def backup(
     context.obj = directory
     if context.invoked_subcommand is not None:
         return
-    wanted = Wanted(
+    wanted = BackupRequest(
         directory=directory,
         keys=keys_to or directory.with_name(directory.name + KEYS_SUFFIX),
         home=home(),
@@ -93,7 +93,7 @@ def backup(
 @click.pass_obj
 def list_backups(directory: Path, as_json: bool) -> None:
     """List complete backups, the oldest first."""
-    store = Store(directory)
+    store = BackupStore(directory)
     rows = [_row(directory / name, manifest_of(directory / name)) for name in store.names()]
     show(rows, as_json=as_json)
 
@@ -111,7 +111,7 @@ def verify_backup(backup_directory: Path, verify_url: str, files_only: bool, as_
         manifest = checking.check_files(backup_directory)
         if not files_only:
             address = verify_url or config.load().database.owner_url
-            store = Store(backup_directory.resolve().parent)
+            store = BackupStore(backup_directory.resolve().parent)
             if backup_directory.resolve().name != manifest.name:
                 raise Refused(f"{backup_directory} holds {manifest.name}; restore its name")
             taking.verify(
@@ -192,7 +192,7 @@ def _row(directory: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _said(taken: Taken) -> str:
+def _said(taken: BackupResult) -> str:
     checked = "restored into a scratch database and compared" if taken.verified else "not verified"
     lines = [f"{taken.directory}: {taken.rows} rows, {taken.size_bytes:,} bytes, {checked}"]
     lines += [f"keys and passwords: {taken.keys} (keep them elsewhere than the backup)"]

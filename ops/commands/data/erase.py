@@ -11,7 +11,7 @@ from gateway.mqtt import access_control
 from ops.commands.options import tenant_option
 from ops.data import erasure
 from ops.environment import apply_environment
-from ops.servers.mosquitto import Broker
+from ops.servers.mosquitto import BrokerAdmin
 from services.feed.stream import FeedWriter
 from services.platform import config
 from services.platform.config import Config
@@ -54,14 +54,14 @@ def _say(what: str) -> None:
     click.echo(what, err=True)
 
 
-def _forget_outside(settings: Config, person: erasure.Person) -> None:
+def _forget_outside(settings: Config, person: erasure.ErasedPerson) -> None:
     """Remove the guard's access to the broker, and the data that an older version kept in Redis.
 
     Raises:
         Unavailable: a server does not answer.
     """
     if person.credential:
-        broker = Broker(settings.mqtt)
+        broker = BrokerAdmin(settings.mqtt)
         try:
             broker.run(access_control.remove(person.key), ignore=["Client not found"])
         finally:

@@ -10,8 +10,8 @@ from alembic.script import ScriptDirectory
 
 from ops.data.schema import revisions as schema
 from ops.data.schema.revisions import alembic, engine, revisions
-from ops.data.schema.rollback.keep_rows import KEPT, Record, filled_tables
-from ops.data.schema.rollback.restore_rows import Outcome
+from ops.data.schema.rollback.keep_rows import KEPT, RollbackRecord, filled_tables
+from ops.data.schema.rollback.restore_rows import RestoredTable
 from ops.environment import apply_environment
 from services.platform.database import transaction
 from services.platform.schema import catalog
@@ -31,7 +31,7 @@ def up() -> None:
     """Bring the schema to the newest revision, and put back what rollbacks kept."""
     started_s = time.monotonic()
     owner = engine()
-    say_returned(schema.up(owner))
+    print_returned_rows(schema.up(owner))
     with transaction(owner) as connection:
         click.echo(f"schema is at {revisions(connection)[0]} ({time.monotonic() - started_s:.1f} s)")
         # This is not a failure: the services start after this command, and most of their messages
@@ -52,12 +52,12 @@ def down(to: str, destroy_data: bool) -> None:
     Down to `base` is refused while tables hold rows: they are evidence.
     """
     owner = engine()
-    say_kept(schema.down(owner, to, destroy_data=destroy_data))
+    print_kept_rows(schema.down(owner, to, destroy_data=destroy_data))
     with transaction(owner) as connection:
         click.echo(f"schema is at {revisions(connection)[0] or 'base'}")
 
 
-def say_kept(record: Record | None) -> None:
+def print_kept_rows(record: RollbackRecord | None) -> None:
     """Print the data that a rollback has put aside."""
     if record is None:
         return
@@ -67,7 +67,7 @@ def say_kept(record: Record | None) -> None:
     click.echo(f"kept in the schema {KEPT}; `vigil migrate up` puts it back")
 
 
-def say_returned(outcomes: Sequence[Outcome]) -> None:
+def print_returned_rows(outcomes: Sequence[RestoredTable]) -> None:
     """Print the rows that were put back, and those that could not be."""
     for outcome in outcomes:
         if outcome.kept:

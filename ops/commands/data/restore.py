@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from ops.commands.data.backup import progress, stoppable
 from ops.data.backup import restoring
 from ops.data.backup.postgres import owner_url
-from ops.data.backup.restoring import Target
+from ops.data.backup.restoring import RestoreTarget
 from ops.environment import apply_environment, home
 from services.contracts.errors import Refused
 from services.platform import config
@@ -59,7 +59,7 @@ def restore(
         raise Refused("give either --into or --database")
     url = owner_url(into or settings.database.owner_url)
     login = make_url(database_url(settings.database.url)).username or ""
-    target = Target(url.set(database=database) if database else url, login, replace)
+    target = RestoreTarget(url.set(database=database) if database else url, login, replace)
     with stoppable():
         restored = restoring.restore(directory, target, say=progress)
         further = restoring.restore_keys(keys, home()) if keys else []

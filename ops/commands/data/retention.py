@@ -20,7 +20,7 @@ from services.platform import config
 from services.platform.config import Config
 from services.platform.database import Database
 from services.retention import schedule
-from services.retention.keeper import Keeper, Removed, Step
+from services.retention.keeper import RemovalStep, RemovedData, RetentionKeeper
 
 POLICIES = text(
     "SELECT tenant_id, class, days FROM retention_policy"
@@ -91,13 +91,13 @@ def remove_policy(of_class: str, tenant_id: int) -> None:
 def run(dry_run: bool, as_json: bool) -> None:
     """Make partitions ahead, and remove what is too old, now. Ctrl-C is safe: the next run goes on."""
     settings = config.load()
-    keeper = Keeper(_owner(settings), settings)
+    keeper = RetentionKeeper(_owner(settings), settings)
     made = [] if dry_run else keeper.make_partitions()
-    removed: dict[str, Removed] = {}
+    removed: dict[str, RemovedData] = {}
     with Progress(TextColumn("{task.description}"), console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("looking", total=None)
         for step in keeper.steps(dry_run=dry_run):
-            removed.setdefault(step.kind, Removed()).add(step)
+            removed.setdefault(step.kind, RemovedData()).add(step)
             progress.update(task, description=_line(step))
     if not as_json:
         click.echo(f"{len(made)} partitions made, {sum(one.moved for one in made)} rows moved into them")
@@ -105,7 +105,7 @@ def run(dry_run: bool, as_json: bool) -> None:
     show([{"class": name, **msgspec.to_builtins(count)} for name, count in removed.items()], as_json=as_json)
 
 
-def _line(step: Step) -> str:
+def _line(step: RemovalStep) -> str:
     if step.partitions:
         return f"{step.kind}: partition {step.relation}"
     return f"{step.kind}: {step.relation}, {step.left} blocks to go"

@@ -9,13 +9,13 @@ import msgspec
 from sqlalchemy.engine import URL
 
 from ops.commands.data.backup import backups, progress, stoppable
-from ops.commands.data.migrate import say_kept, say_returned
+from ops.commands.data.migrate import print_kept_rows, print_returned_rows
 from ops.data.backup.postgres import owner_url
-from ops.data.backup.store import Store
+from ops.data.backup.store import BackupStore
 from ops.data.schema import revisions
 from ops.environment import apply_environment
 from ops.install import upgrade
-from ops.install.upgrade import Done, Plan
+from ops.install.upgrade import UpgradePlan, UpgradeResult
 from ops.watchdog.lanes import lost_lanes
 from services.contracts.errors import Refused, VigilError
 from services.platform import config
@@ -53,22 +53,22 @@ def command(
     if rollback != (to is not None):
         raise Refused("--rollback and --to REVISION go together; `vigil migrate history` lists the revisions")
     settings = config.load()
-    url, store = owner_url(settings.database.owner_url), Store(backup_dir or backups(settings))
+    url, store = owner_url(settings.database.owner_url), BackupStore(backup_dir or backups(settings))
     with stoppable():
         if to is not None:
             record = revisions.down(revisions.engine(url.render_as_string(hide_password=False)), to)
-            say_kept(record)
+            print_kept_rows(record)
             click.echo(f"schema is at {to}; start the older version's services")
         elif dry_run:
             found = upgrade.plan(url, store, with_data=with_data, say=progress)
-            click.echo(msgspec.json.encode(found) if as_json else said_of(found, sql=sql))
+            click.echo(msgspec.json.encode(found) if as_json else plan_text(found, sql=sql))
         else:
             done = upgrade.carry_out(url, store, without_backup=without_backup, say=progress)
-            tell(done, as_json=as_json)
+            print_result(done, as_json=as_json)
             check_messages(settings, url)
 
 
-def said_of(plan: Plan, *, sql: bool) -> str:
+def plan_text(plan: UpgradePlan, *, sql: bool) -> str:
     lines = [f"schema {plan.current}, this version wants {plan.newest}: {len(plan.steps) or 'no'} migrations"]
     tried = "with the data" if plan.tried_with_data else "with the schema only"
     for step in plan.steps:
@@ -87,11 +87,11 @@ def said_of(plan: Plan, *, sql: bool) -> str:
     return "\n".join(lines)
 
 
-def tell(done: Done, *, as_json: bool) -> None:
+def print_result(done: UpgradeResult, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(done))
         return
-    say_returned(done.returned)
+    print_returned_rows(done.returned)
     click.echo(f"schema is at {done.revision}, {done.queues}, {done.partitions} partitions made")
 
 

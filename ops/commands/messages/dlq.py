@@ -25,7 +25,7 @@ def dlq() -> None:
 @dlq.command("list")
 @limit_option
 @as_json_option
-def list_letters(limit: int, as_json: bool) -> None:
+def list_dead_letters(limit: int, as_json: bool) -> None:
     """List them, oldest first; nothing is taken away."""
     rows = [
         {
@@ -35,16 +35,16 @@ def list_letters(limit: int, as_json: bool) -> None:
             "tries": len(letter.history),
             "bytes": len(letter.body),
         }
-        for letter in dead_letter_queue.look(uri(), limit=limit)
+        for letter in dead_letter_queue.oldest_dead_letters(uri(), limit=limit)
     ]
     show(rows, as_json=as_json)
 
 
 @dlq.command("show")
 @click.argument("letter_id")
-def show_letter(letter_id: str) -> None:
+def show_dead_letter(letter_id: str) -> None:
     """Show one as JSON: its history, and its body decoded."""
-    for letter in dead_letter_queue.look(uri(), limit=100_000):
+    for letter in dead_letter_queue.oldest_dead_letters(uri(), limit=100_000):
         if letter.id == letter_id:
             try:
                 body = msgspec.msgpack.decode(letter.body)

@@ -16,17 +16,17 @@ import click
 import msgspec
 
 from gateway.mqtt import access_control
-from ops.commands.messages.simulate import Lines
+from ops.commands.messages.simulate import FleetConnections
 from ops.environment import apply_environment
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes
-from ops.servers.mosquitto import Broker
+from ops.servers.mosquitto import BrokerAdmin
 from ops.simulation.recordings import formats
 from ops.simulation.recordings.fixes import Recording
-from ops.simulation.recordings.time_shift import Move, move_to_now
-from ops.simulation.replay.player import Player, Stop
-from ops.simulation.replay.report import AlertFound, ReplayOutcome, TransitionFound, Watcher
-from ops.simulation.replay.scratch_tenant import Copied, Scratch
-from ops.sources.credentials import Provisioner, Wanted
+from ops.simulation.recordings.time_shift import TimeShift, move_to_now
+from ops.simulation.replay.player import RecordingPlayer, StopRequest
+from ops.simulation.replay.report import AlertFound, ReplayOutcome, ReplayWatcher, TransitionFound
+from ops.simulation.replay.scratch_tenant import ReplaySetup, ScratchTenant
+from ops.sources.credentials import Provisioner, SourceRequest
 from services.contracts.enum_words import as_words, inside
 from services.contracts.errors import Refused, Unavailable
 from services.directory.registry.store import DirectoryStore
@@ -111,7 +111,7 @@ def replay(
             f"{file} names {len(recording.tracks)} guards; {MAX_GUARDS} at the most are replayed at once"
         )
     database = Database(settings, name="cli", pool_size=2, as_owner=True)
-    scratch = Scratch(database, settings)
+    scratch = ScratchTenant(database, settings)
     tenant_id = scratch.find(into)
     with scratch.held(tenant_id):
         run = secrets.token_hex(4)
@@ -128,13 +128,19 @@ def replay(
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
-        tell(found, limit=limit)
+        print_outcome(found, limit=limit)
     if not found.complete:
         sys.exit(1)
 
 
 def _replay(
-    settings: Config, database: Database, recording: Recording, laid_out: Copied, *, speed: float, run: str
+    settings: Config,
+    database: Database,
+    recording: Recording,
+    laid_out: ReplaySetup,
+    *,
+    speed: float,
+    run: str,
 ) -> ReplayOutcome:
     move = move_to_now(
         recording.fixes[0].at,
@@ -144,10 +150,10 @@ def _replay(
         oldest_s=settings.gateway.max_clock_age_s,
         keep_hours=laid_out.scheduled,
     )
-    stop = Stop()
-    player = Player(recording.fixes, laid_out.guards, by=move.by, speed=speed, run=run, stop=stop)
-    watcher = Watcher(database, settings, tenant_id=laid_out.tenant_id, guards=laid_out.guards)
-    say = Progress(len(recording.fixes))
+    stop = StopRequest()
+    player = RecordingPlayer(recording.fixes, laid_out.guards, by=move.by, speed=speed, run=run, stop=stop)
+    watcher = ReplayWatcher(database, settings, tenant_id=laid_out.tenant_id, guards=laid_out.guards)
+    say = ReplayProgress(len(recording.fixes))
     with let_in(settings, database, laid_out) as passwords:
         with stop.on_signals():
             play(settings, player, passwords, say)
@@ -157,7 +163,9 @@ def _replay(
     return outcome(recording, laid_out, move, player, watcher, told=told)
 
 
-def play(settings: Config, player: Player, passwords: Mapping[str, str] | None, say: Progress) -> None:
+def play(
+    settings: Config, player: RecordingPlayer, passwords: Mapping[str, str] | None, say: ReplayProgress
+) -> None:
     """Play the recording.
 
     Raises:
@@ -165,7 +173,7 @@ def play(settings: Config, player: Player, passwords: Mapping[str, str] | None, 
             before.
     """
     try:
-        lines = Lines(settings.mqtt, passwords)
+        lines = FleetConnections(settings.mqtt, passwords)
         player.play(lines, say.playing)
         lines.close()
     except OSError as error:
@@ -175,7 +183,7 @@ def play(settings: Config, player: Player, passwords: Mapping[str, str] | None, 
 
 
 @contextmanager
-def let_in(settings: Config, database: Database, laid_out: Copied) -> Iterator[dict[str, str] | None]:
+def let_in(settings: Config, database: Database, laid_out: ReplaySetup) -> Iterator[dict[str, str] | None]:
     """Yield the guards' passwords at the broker, which are valid during the block.
 
     Yield None when there is no administrator's password.
@@ -183,8 +191,8 @@ def let_in(settings: Config, database: Database, laid_out: Copied) -> Iterator[d
     if not settings.mqtt.admin_password:
         yield None
         return
-    wanted = [(Wanted(guard_id, "guard"), guard_id) for guard_id in laid_out.guards.values()]
-    with Broker(settings.mqtt) as broker:
+    wanted = [(SourceRequest(guard_id, "guard"), guard_id) for guard_id in laid_out.guards.values()]
+    with BrokerAdmin(settings.mqtt) as broker:
         sources = Provisioner(
             DirectoryStore(database), broker, tenant_id=laid_out.tenant_id, prefix=settings.mqtt.topic_prefix
         )
@@ -200,7 +208,13 @@ def let_in(settings: Config, database: Database, laid_out: Copied) -> Iterator[d
 
 
 def outcome(
-    recording: Recording, laid_out: Copied, move: Move, player: Player, watcher: Watcher, *, told: bool
+    recording: Recording,
+    laid_out: ReplaySetup,
+    move: TimeShift,
+    player: RecordingPlayer,
+    watcher: ReplayWatcher,
+    *,
+    told: bool,
 ) -> ReplayOutcome:
     return ReplayOutcome(
         tenant_id=laid_out.tenant_id,
@@ -222,14 +236,14 @@ def outcome(
     )
 
 
-class Progress:
+class ReplayProgress:
     """Progress of a replay, printed once a second."""
 
     def __init__(self, fixes: int) -> None:
         self._fixes = fixes
         self._said_s = time.monotonic()
 
-    def playing(self, player: Player) -> None:
+    def playing(self, player: RecordingPlayer) -> None:
         def said() -> str:
             at, length = _clock(player.position_s), _clock(player.length_s)
             return f"{at} of {length}: {player.sent:,} of {self._fixes:,} fixes sent"
@@ -245,7 +259,7 @@ class Progress:
             click.echo(text(), err=True)
 
 
-def tell(found: ReplayOutcome, *, limit: int) -> None:
+def print_outcome(found: ReplayOutcome, *, limit: int) -> None:
     """Print the outcome in words. Times are those of the recording."""
     click.echo(
         f"{found.sent:,} of {found.fixes:,} fixes sent, {found.stored:,} stored,"

@@ -18,19 +18,19 @@ import click
 from ops.environment import apply_environment
 from ops.input_output.csv_tables import read_table
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes
-from ops.servers.mqtt_connection import Line
+from ops.servers.mqtt_connection import PublishingConnection
 from ops.simulation.phones import Phones
-from ops.simulation.simulator import Fleet, Odds
+from ops.simulation.simulator import EventChances, Fleet
 from services.contracts.errors import Refused, Unavailable
 from services.platform import config
-from services.platform.config import Mqtt
+from services.platform.config import MqttSettings
 
 RECONNECT_S = 2.0
 PROGRESS_S = 10.0
 CREDENTIAL_COLUMNS = ("username", "client_id", "password")
 
 
-class Teller:
+class FleetProgress:
     """Counter that reports progress and events.
 
     It prints text lines for operators, or one JSON object in each line for programs.
@@ -65,19 +65,19 @@ class Teller:
             click.echo(f"{datetime.now():%H:%M:%S}  {text}")
 
 
-class Lines:
+class FleetConnections:
     """Connections of the fleet: one for each source with its own credential, or one for all.
 
     Methods raise `OSError` and `Unavailable`.
     """
 
-    def __init__(self, mqtt: Mqtt, passwords: Mapping[str, str] | None) -> None:
+    def __init__(self, mqtt: MqttSettings, passwords: Mapping[str, str] | None) -> None:
         self._mqtt = mqtt
         self._passwords = passwords
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, PublishingConnection] = {}
         self._selector = selectors.DefaultSelector()
 
-    def of(self, source_id: str) -> Line:
+    def of(self, source_id: str) -> PublishingConnection:
         """Return the connection of this source."""
         name = source_id if self._passwords is not None else ""
         line = self._lines.get(name)
@@ -86,12 +86,12 @@ class Lines:
             self._selector.register(line, selectors.EVENT_READ)
         return line
 
-    def _connect(self, name: str) -> Line:
+    def _connect(self, name: str) -> PublishingConnection:
         if self._passwords is None:
-            return Line(self._mqtt, f"vigil-simulator-{secrets.token_hex(4)}")
+            return PublishingConnection(self._mqtt, f"vigil-simulator-{secrets.token_hex(4)}")
         if name not in self._passwords:
             raise Refused(f"{name} is not in the file of credentials; `vigil guard|device import` makes one")
-        return Line(self._mqtt, name, username=name, password=self._passwords[name])
+        return PublishingConnection(self._mqtt, name, username=name, password=self._passwords[name])
 
     def listen(self, *, wait_s: float) -> None:
         """Take acknowledgements for `wait_s` seconds, and keep the connections alive."""
@@ -180,14 +180,14 @@ def simulate(
         raise Refused("--fast sends without an outbox; leave one of --fast and --outbox out")
     apply_environment()
     mqtt = config.load().mqtt
-    odds = Odds(*(10 * chance for chance in Odds())) if eventful else Odds()
+    odds = EventChances(*(10 * chance for chance in EventChances())) if eventful else EventChances()
     fleet = Fleet(guards=guards, chance=random.Random(seed), run=secrets.token_hex(4), odds=odds)  # noqa: S311
     if write_sources is not None:
         write_sources_files(fleet, write_sources)
         return
     passwords = read_passwords(credentials) if credentials else None
     ends_s = time.monotonic() + duration if duration else float("inf")
-    teller = Teller(as_json=json_progress)
+    teller = FleetProgress(as_json=json_progress)
     try:
         if not fast:
             with closing(Phones(mqtt, passwords, directory=outbox)) as phones:
@@ -195,7 +195,7 @@ def simulate(
             return
         while time.monotonic() < ends_s:
             try:
-                lines = Lines(mqtt, passwords)
+                lines = FleetConnections(mqtt, passwords)
                 run_fleet(fleet, lines, teller, ends_s=ends_s)
             except (OSError, Unavailable) as error:
                 click.echo(f"broker {mqtt.host}:{mqtt.port}: {error}; again in {RECONNECT_S:g} s", err=True)
@@ -240,7 +240,7 @@ def read_passwords(path: Path) -> dict[str, str]:
 
 
 def run_phones(
-    fleet: Fleet, phones: Phones, teller: Teller, *, rate: float, ends_s: float, settle_s: float
+    fleet: Fleet, phones: Phones, teller: FleetProgress, *, rate: float, ends_s: float, settle_s: float
 ) -> None:
     """Let the fleet send until `ends_s`, then wait `settle_s` seconds for missing receipts."""
     started_s = progress_s = time.monotonic()
@@ -268,7 +268,7 @@ def run_phones(
         click.echo(f"{phones.pending} messages have no receipt yet; {phones.where}", err=True)
 
 
-def run_fleet(fleet: Fleet, lines: Lines, teller: Teller, *, ends_s: float) -> None:
+def run_fleet(fleet: Fleet, lines: FleetConnections, teller: FleetProgress, *, ends_s: float) -> None:
     """Let the fleet send as fast as the broker takes messages, until `ends_s`."""
     progress_s = time.monotonic()
     while (now_s := time.monotonic()) < ends_s:

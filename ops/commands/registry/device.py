@@ -12,7 +12,7 @@ from ops.commands.registry.profiles import make_profile_group
 from ops.commands.registry.rows import store
 from ops.commands.registry.sources import add_source, credential_options, make_group
 from ops.input_output.tables import as_json_option, limit_option, show
-from ops.sources.credentials import Wanted
+from ops.sources.credentials import SourceRequest
 from services.directory.registry import offline_limit
 from services.directory.registry.source_ids import FAMILIES
 
@@ -31,7 +31,7 @@ def add_device(
     device_id: str, name: str, family: str, site_id: int | None, tenant_id: int, **options: Any
 ) -> None:
     """Add a device, sensor, system or alert button."""
-    add_source(Wanted(device_id, family, name, site_id), tenant_id, **options)
+    add_source(SourceRequest(device_id, family, name, site_id), tenant_id, **options)
 
 
 @device.command("limit")

@@ -10,7 +10,7 @@ from ops.commands.options import site_option, tenant_option
 from ops.commands.registry import guard_places
 from ops.commands.registry.profiles import make_profile_group
 from ops.commands.registry.sources import add_source, credential_options, make_group
-from ops.sources.credentials import Wanted
+from ops.sources.credentials import SourceRequest
 
 guard = make_group("guard", "Guards.")
 for _command in guard_places.COMMANDS:
@@ -26,4 +26,4 @@ guard.add_command(make_profile_group("guard"))
 @credential_options
 def add_guard(guard_id: str, name: str, site_id: int | None, tenant_id: int, **options: Any) -> None:
     """Add a guard, such as guard-123; entered as a number, the phone may publish to guard/123/gps as well."""
-    add_source(Wanted(guard_id, "guard", name, site_id), tenant_id, **options)
+    add_source(SourceRequest(guard_id, "guard", name, site_id), tenant_id, **options)

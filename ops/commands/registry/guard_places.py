@@ -70,10 +70,10 @@ def near(
     lat: float, lon: float, max_age_s: float, explain: bool, limit: int, tenant_id: int, as_json: bool
 ) -> None:
     """List the nearest guards who could go: on shift, seen lately, and with no open alert to do with them."""
-    from services.location.tracks.nearby import Whereabouts, busy_with
+    from services.location.tracks.nearby import NearbyGuards, busy_with
 
     opened = service_database()
-    found = Whereabouts(opened).nearest(
+    found = NearbyGuards(opened).nearest(
         lat,
         lon,
         tenant_id=tenant_id,
@@ -105,11 +105,11 @@ def within(
     file: Path | None, circle: tuple[float, float, float] | None, tenant_id: int, limit: int, as_json: bool
 ) -> None:
     """List guards whose newest position is in the polygon of a GeoJSON FILE, or in a --circle."""
-    from services.location.tracks.nearby import Whereabouts
+    from services.location.tracks.nearby import NearbyGuards
 
     if (file is None) == (circle is None):
         raise Refused("give either a GeoJSON FILE or --circle LAT LON RADIUS_M")
-    found = Whereabouts(service_database()).within(_shape(file, circle), tenant_id=tenant_id, limit=limit)
+    found = NearbyGuards(service_database()).within(_shape(file, circle), tenant_id=tenant_id, limit=limit)
     show(found, as_json=as_json)
 
 

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from ops.environment import apply_environment
-from ops.input_output.input_files import INPUT_FILE, naming, read_bytes, read_json, shown
+from ops.input_output.input_files import INPUT_FILE, naming, read_bytes, read_json, safe_name
 from ops.input_output.tables import as_json_option, limit_option, show
 from ops.sources import profiles_csv
 from ops.sources.profiles_csv import Line
@@ -135,7 +135,7 @@ def _import(kind: Kind) -> click.Command:
             outcome, problem = _take(stored, kind, line, keys, tenant_id=tenant_id, dry_run=dry_run)
             counts[outcome] += 1
             if problem:
-                click.echo(f"{shown(file)}, line {line.number}: {problem}", err=True)
+                click.echo(f"{safe_name(file)}, line {line.number}: {problem}", err=True)
         said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
         click.echo(f"{said}{'; nothing was written (--dry-run)' if dry_run else ''}")
         if counts["refused"]:

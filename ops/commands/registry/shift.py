@@ -11,7 +11,7 @@ import click
 from ops.commands.options import tenant_option
 from ops.commands.registry.rows import make_group, store
 from ops.input_output.csv_tables import read_table
-from ops.input_output.input_files import INPUT_FILE, naming, read_bytes, shown
+from ops.input_output.input_files import INPUT_FILE, naming, read_bytes, safe_name
 from services.contracts.errors import Conflict, NotFound, Refused
 from services.directory.registry.source_ids import check_source_id
 from services.directory.registry.store import DirectoryStore
@@ -45,7 +45,7 @@ def import_shifts(file: Path, tenant_id: int) -> None:
         problem = slip or _add(directory, fields, tenant_id=tenant_id)
         if problem:
             refused += 1
-            click.echo(f"{shown(file)}, line {number}: {problem}", err=True)
+            click.echo(f"{safe_name(file)}, line {number}: {problem}", err=True)
         else:
             added += 1
     click.echo(f"{added} shifts added, {refused} refused")

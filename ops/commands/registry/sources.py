@@ -21,12 +21,12 @@ from ops.commands.registry.rows import store
 from ops.environment import apply_environment, home
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes
 from ops.input_output.tables import as_json_option, limit_option, show
-from ops.servers.certificates import Authority
-from ops.servers.mosquitto import Broker
+from ops.servers.certificates import CertificateAuthority
+from ops.servers.mosquitto import BrokerAdmin
 from ops.sources import sources_csv
-from ops.sources.credentials import AlreadyThere, Credential, Provisioner, Wanted
+from ops.sources.credentials import AlreadyThere, Credential, Provisioner, SourceRequest
 from ops.sources.rename import Kind, rename
-from ops.sources.sources_csv import Line
+from ops.sources.sources_csv import SourceLine
 from services.contracts.errors import Refused
 from services.platform import config
 
@@ -39,7 +39,7 @@ ALL_SITES = 100_000
 def provisioner(tenant_id: int, *, with_broker: bool = True) -> Iterator[Provisioner]:
     apply_environment()
     mqtt = config.load().mqtt
-    broker = Broker(mqtt) if with_broker else None
+    broker = BrokerAdmin(mqtt) if with_broker else None
     try:
         yield Provisioner(store(), broker, tenant_id=tenant_id, prefix=mqtt.topic_prefix)
     finally:
@@ -82,13 +82,15 @@ def credential_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def add_source(
-    wanted: Wanted, tenant_id: int, *, no_credential: bool, certificate: bool, out: Path, as_json: bool
+    wanted: SourceRequest, tenant_id: int, *, no_credential: bool, certificate: bool, out: Path, as_json: bool
 ) -> None:
     with provisioner(tenant_id, with_broker=not no_credential) as sources:
         source_id, said = sources.register(wanted)
         click.echo(said, err=as_json)
         if certificate:
-            authority = Authority(Path(os.environ.get("VIGIL_CA_DIRECTORY") or home() / "mosquitto" / "tls"))
+            authority = CertificateAuthority(
+                Path(os.environ.get("VIGIL_CA_DIRECTORY") or home() / "mosquitto" / "tls")
+            )
             show_credential(
                 sources.give_certificate(wanted, source_id, authority=authority, out=out), as_json=as_json
             )
@@ -200,7 +202,7 @@ def _import(kind: str) -> click.Command:
         with naming(file):
             table = sources_csv.read(content, kind)
         out = credentials or file.with_name(f"{file.stem}-credentials.csv")
-        with provisioner(tenant_id) as sources, Report(out, refused, total=len(table.rows)) as report:
+        with provisioner(tenant_id) as sources, ImportReport(out, refused, total=len(table.rows)) as report:
             sites = store().list_rows("site", tenant_id=tenant_id, limit=ALL_SITES)
             known = {str(site["site_id"]): site["site_id"] for site in sites} | {
                 s["name"]: s["site_id"] for s in sites
@@ -215,9 +217,9 @@ def _import(kind: str) -> click.Command:
     return import_file
 
 
-def take(lines: list[Line], sources: Provisioner, report: Report) -> None:
+def take(lines: list[SourceLine], sources: Provisioner, report: ImportReport) -> None:
     """Register a batch, add it at the broker, then write its passwords to the file."""
-    batch: list[tuple[Wanted, str]] = []
+    batch: list[tuple[SourceRequest, str]] = []
     for line in lines:
         if line.wanted is None:
             report.refuse(line, line.reason)
@@ -232,7 +234,7 @@ def take(lines: list[Line], sources: Provisioner, report: Report) -> None:
     report.progress(len(lines))
 
 
-class Report:
+class ImportReport:
     """Result of an import.
 
     The passwords' file is readable by its owner only. Passwords are appended to it.
@@ -253,7 +255,7 @@ class Report:
             self._writer.writerow(["username", "client_id", "password"])
         self._refused = refused.open("w", encoding="utf-8", newline="") if refused else None
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> ImportReport:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -265,7 +267,7 @@ class Report:
             remedy = "" if issubclass(kind, Refused) else "; run the same command again to continue"
             click.echo(f"stopped: {self.summary()}{remedy}", err=True)
 
-    def refuse(self, line: Line, reason: str) -> None:
+    def refuse(self, line: SourceLine, reason: str) -> None:
         self.refused += 1
         click.echo(f"line {line.number}: {reason}", err=True)
         if self._refused is not None:

@@ -16,14 +16,14 @@ from ops.input_output.tables import as_json_option, limit_option, show
 from services.contracts.errors import Refused
 from services.directory.users import passwords
 from services.directory.users.barred_subjects import BarredSubjects
-from services.directory.users.store import PeopleStore
+from services.directory.users.store import UserStore
 from services.platform import config
 
 user = make_group("user", "Users of the control room.")
 
 
-def people() -> PeopleStore:
-    return PeopleStore(owner_database())
+def people() -> UserStore:
+    return UserStore(owner_database())
 
 
 def bars() -> BarredSubjects:
@@ -107,8 +107,12 @@ def set_role(login: str, role: str, tenant_id: int) -> None:
 
 @user.command("bar")
 @click.option("--subject", required=True, help="The `sub` of the person's tokens.")
-@click.option("--issuer", help=f"Issuer of the tokens; JWT_ISSUER when left out, or {ISSUER!r} without a provider.")
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="End of the bar; without it there is no end.")
+@click.option(
+    "--issuer", help=f"Issuer of the tokens; JWT_ISSUER when left out, or {ISSUER!r} without a provider."
+)
+@click.option(
+    "--days", type=click.FloatRange(min=0, min_open=True), help="End of the bar; without it there is no end."
+)
 @click.option("--reason", default="", help="Reason, kept with the bar.")
 @tenant_option
 def bar_subject(subject: str, issuer: str | None, days: float | None, reason: str, tenant_id: int) -> None:

@@ -39,5 +39,5 @@ def certificate(file: Path, authority: Path, host: str | None) -> None:
     host = host or urlsplit(config.load().notifications.public_url).hostname or "localhost"
     kept = edge_certificate.keep(file, authority=authority, host=host)
     click.echo(
-        f"{file} {kept.value}" if kept is not edge_certificate.Kept.MADE else f"made {file} for {host}"
+        f"{file} {kept.value}" if kept is not edge_certificate.KeepOutcome.MADE else f"made {file} for {host}"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ops.install import secret_files
-from ops.install.secret_files import Addresses
+from ops.install.secret_files import ServerAddresses
 from services.platform import config
 
 # User and group in the containers of docker-compose.yml. Vigil's group reads the files that it
@@ -53,7 +53,7 @@ def write(
         }
     made = secret_files.write(
         directory,
-        Addresses(postgres, amqp, redis),
+        ServerAddresses(postgres, amqp, redis),
         # Without the secrets, because some of them do not exist yet.
         settings=config.load(environ={k: v for k, v in os.environ.items() if not k.endswith("_FILE")}),
         owners=owners,

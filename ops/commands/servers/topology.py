@@ -12,7 +12,7 @@ import msgspec  # noqa: E402
 
 from ops.environment import apply_environment  # noqa: E402
 from ops.input_output.tables import as_json_option, show  # noqa: E402
-from ops.servers.queues.declared import declare_all, retire_old_queues, standing  # noqa: E402
+from ops.servers.queues.declared import declare_all, queue_states, retire_old_queues  # noqa: E402
 from services.platform import config  # noqa: E402
 
 
@@ -31,7 +31,7 @@ def topology(check: bool, as_json: bool) -> None:
     apply_environment()
     settings = config.load()
     if check:
-        found = standing(settings)
+        found = queue_states(settings)
         show([msgspec.structs.asdict(queue) for queue in found], as_json=as_json)
         raise SystemExit(any(queue.state != "there" for queue in found))
     queues = declare_all(settings)

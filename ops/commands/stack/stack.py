@@ -41,7 +41,7 @@ def up(detach: bool, only_servers: bool, timeout: float, small: bool) -> None:
     """Start the servers and Vigil, ready for use. Stays in the foreground until Ctrl-C."""
     state = read_state()
     if state is not None:
-        sys.exit(say_what_runs(state))
+        sys.exit(print_running_stack(state))
     clear_leftovers()
     if detach:
         detach_and_wait()
@@ -68,12 +68,12 @@ def run_stack(
         signal.signal(signum, supervisor.interrupt)
     try:
         stack.start_servers()
-        supervisor.tell(addresses=stack.addresses())
+        supervisor.add_facts(addresses=stack.addresses())
         if not only_servers:
             stack.start_services(timeout_s=timeout_s)
         added = add_to(stack)
         problem = "" if only_servers else stack.lost_messages()
-        supervisor.tell(up=not problem and not only_servers, problem=problem)
+        supervisor.add_facts(up=not problem and not only_servers, problem=problem)
         click.echo(ONLY_SERVERS if only_servers else problem or welcome(stack) + added)
         leave_parent(NOT_UP if problem else READY)
         while not supervisor.interrupted:
@@ -86,7 +86,7 @@ def run_stack(
         stack.stop()
 
 
-def say_what_runs(state: dict[str, Any]) -> int:
+def print_running_stack(state: dict[str, Any]) -> int:
     """Print the state of the stack that already runs, and return the exit code."""
     if state.get("up"):
         click.echo("Vigil is up already.")

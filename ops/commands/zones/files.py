@@ -16,7 +16,7 @@ from ops.commands.options import tenant_option
 from ops.commands.zones.zone import zone, zones
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes
 from services.directory.zones import import_export
-from services.directory.zones.import_export import FORMATS, Import, Outcome
+from services.directory.zones.import_export import FORMATS, FeatureOutcome, ZoneImport
 from services.geofencing.files.features import MAX_FILE_BYTES, Feature
 
 PROGRESS_S = 1.0
@@ -69,7 +69,7 @@ def check_zones(file: Path, tenant_id: int, as_json: bool, **options: Any) -> No
 def export_zones(file: Path | None, format_name: str | None, tenant_id: int) -> None:
     """Write all zones to FILE (.geojson or .kml), or GeoJSON to standard output."""
     suffix = file.suffix.lower().lstrip(".") if file else ""
-    progress = Progress(None)
+    progress = FileProgress(None)
     found = zones().export(tenant_id=tenant_id, say=progress)
     written = import_export.write(found, format=format_name or ("kml" if suffix == "kml" else "geojson"))
     if file is None:
@@ -79,7 +79,7 @@ def export_zones(file: Path | None, format_name: str | None, tenant_id: int) -> 
     click.echo(f"{len(found)} zones are in {file}")
 
 
-class Progress:
+class FileProgress:
     """Progress of long work, printed once a second."""
 
     def __init__(self, total: int | None) -> None:
@@ -92,7 +92,7 @@ class Progress:
             click.echo(f"{count}{self._of} zones", err=True)
 
 
-def report(outcomes: list[Outcome], *, as_json: bool, done: str) -> None:
+def report(outcomes: list[FeatureOutcome], *, as_json: bool, done: str) -> None:
     """Print the outcome of each feature; exit with 1 when one was refused."""
     counts = Counter(outcome.outcome for outcome in outcomes)
     if as_json:
@@ -128,7 +128,9 @@ def _taken(
     update: bool,
     whole: bool = False,
     dry: bool = False,
-) -> list[Outcome]:
+) -> list[FeatureOutcome]:
     features = read_features(file, format_name)
-    taken = Import(zones(), tenant_id=tenant_id, by=getpass.getuser(), update=update, whole=whole, dry=dry)
-    return taken.run(features, say=Progress(len(features)))
+    taken = ZoneImport(
+        zones(), tenant_id=tenant_id, by=getpass.getuser(), update=update, whole=whole, dry=dry
+    )
+    return taken.run(features, say=FileProgress(len(features)))

@@ -11,7 +11,7 @@ from ops.commands.connections import service_database
 from ops.commands.options import tenant_option
 from ops.commands.zones.zone import json_object, zone
 from ops.input_output.tables import as_json_option, limit_option, show
-from services.location.tracks.dwell_report import ZoneDays
+from services.location.tracks.dwell_report import DwellReport
 from services.location.tracks.queries import TrackQueries
 
 guard_option = click.option("--guard", "guard_id", help="Only this guard.")
@@ -64,7 +64,7 @@ def why(transition_id: str, tenant_id: int, as_json: bool) -> None:
 @as_json_option
 def time(as_json: bool, **asked: Any) -> None:
     """List how many seconds guards were believed in zones, day by day: --day, or --since and --until."""
-    found = ZoneDays(service_database()).time_in_zones(**asked)
+    found = DwellReport(service_database()).time_in_zones(**asked)
     show(found["days"], as_json=as_json)
     if found["truncated"]:
         click.echo(f"There are more than {asked['limit']}: give a higher --limit, or --guard.", err=True)

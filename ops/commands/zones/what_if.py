@@ -16,8 +16,8 @@ from ops.commands.zones.records import guard_option
 from ops.commands.zones.zone import json_object, zone
 from services.directory.zones.import_preview import check_edits, edits_of
 from services.directory.zones.store import ZoneStore
-from services.geofencing.rule.what_if import GuardDifference, Moment, Violations
-from services.location.what_if import Hindsight, ZoneTrial, the_last_week
+from services.geofencing.rule.what_if import GuardChanges, OneSidedTransition, ViolationTotals
+from services.location.what_if import WhatIfResult, WhatIfTrials, the_last_week
 from services.platform import config
 
 PROGRESS_S = 1.0
@@ -57,22 +57,22 @@ def try_zones(
     edits = edits_of(ZoneStore(opened), features, tenant_id=tenant_id)
     check_edits(edits)
     begin, end = the_last_week(since, until, now=datetime.now(UTC))
-    found = Hindsight(opened, config.load().location).try_zones(
+    found = WhatIfTrials(opened, config.load().location).try_zones(
         [msgspec.structs.asdict(edit) for edit in edits],
         tenant_id=tenant_id,
         since=begin,
         until=end,
         guard_id=guard_id,
         max_fixes=MAX_FIXES,
-        say=Progress(),
+        say=WhatIfProgress(),
     )
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
-        tell(found)
+        print_result(found)
 
 
-class Progress:
+class WhatIfProgress:
     """Progress of the judging, printed once a second."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Progress:
             click.echo(f"{judged:,} of {total:,} fixes", err=True)
 
 
-def tell(found: ZoneTrial) -> None:
+def print_result(found: WhatIfResult) -> None:
     """Print the result in words, guard by guard."""
     named = ", ".join(f"{item.name} ({item.outcome})" for item in found.zones)
     click.echo(f"{named}: tried on {found.fixes:,} fixes of {found.guards_judged} guards,")
@@ -96,7 +96,7 @@ def tell(found: ZoneTrial) -> None:
         click.echo("No guard would have been judged otherwise.")
 
 
-def _tell_guard(found: GuardDifference) -> None:
+def _tell_guard(found: GuardChanges) -> None:
     today, edited = found.violations_today, found.violations_edited
     click.echo(f"{found.guard_id}: violations {_violations(today)} -> {_violations(edited)}")
     _tell_moments("no longer", found.lost, found.lost_count)
@@ -111,7 +111,7 @@ def _tell_guard(found: GuardDifference) -> None:
     _tell_rest("moved in time", found.shifted_count - len(found.shifted))
 
 
-def _tell_moments(word: str, moments: list[Moment], count: int) -> None:
+def _tell_moments(word: str, moments: list[OneSidedTransition], count: int) -> None:
     for moment in moments:
         click.echo(f"  {word}: {moment.why}")
     _tell_rest(word, count - len(moments))
@@ -122,7 +122,7 @@ def _tell_rest(word: str, left: int) -> None:
         click.echo(f"  {word}: {left} more")
 
 
-def _violations(found: Violations) -> str:
+def _violations(found: ViolationTotals) -> str:
     if not found.count:
         return "none"
     hours, minutes = int(found.seconds // HOUR_S), int(found.seconds % HOUR_S // MINUTE_S)

@@ -111,7 +111,7 @@ def add_zone(name: str, tenant_id: int, as_json: bool, **options: Any) -> None:
         raise Refused("give one of --circle, --polygon, --multipolygon and --geojson")
     fields = {"name": name, **shape, **fields_of(store, options, tenant_id, {})}
     added = store.add(fields, tenant_id=tenant_id, by=getpass.getuser())
-    tell(added, f"zone {added['zone_id']} added", as_json=as_json)
+    print_row(added, f"zone {added['zone_id']} added", as_json=as_json)
 
 
 @zone.command("change")
@@ -142,7 +142,7 @@ def change_zone(
     said = (
         f"zone {name} is at version {found['version']}, in force from {found['in_force_from']:%H:%M:%S} UTC"
     )
-    tell(found, said if found["changed"] else f"zone {name} is so already", as_json=as_json)
+    print_row(found, said if found["changed"] else f"zone {name} is so already", as_json=as_json)
 
 
 def _switch(verb: str, enabled: bool) -> click.Command:
@@ -202,7 +202,7 @@ def history(name: str, tenant_id: int, limit: int, as_json: bool) -> None:
     show(versions, as_json=as_json, hide=HIDDEN_OF_VERSIONS)
 
 
-def tell(row: Mapping[str, Any], said: str, *, as_json: bool) -> None:
+def print_row(row: Mapping[str, Any], said: str, *, as_json: bool) -> None:
     click.echo(msgspec.json.encode(row) if as_json else said)
 
 

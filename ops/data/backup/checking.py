@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from ops.data.backup import postgres, store
 from ops.data.backup.manifest import DUMP, Manifest, differences, disagreements
 from ops.data.backup.postgres import Say
-from services.alerts.evidence.hash_chain import Verifier
+from services.alerts.evidence.hash_chain import ChainVerifier
 from services.alerts.evidence.store import head_of, links_of, unchained
 from services.contracts.errors import Refused
 from services.platform.database import make_operator_engine, transaction
@@ -74,7 +74,7 @@ def check_database(url: URL, manifest: Manifest, *, say: Say) -> None:
 def _chain_faults(connection: Connection, manifest: Manifest, *, say: Say) -> Iterator[str]:
     for head in manifest.facts.heads:
         say(f"checking the chain of tenant {head.tenant_id}")
-        verifier = Verifier(tenant_id=head.tenant_id)
+        verifier = ChainVerifier(tenant_id=head.tenant_id)
         for batch in links_of(connection, head.tenant_id):
             for link in batch:
                 yield from (f"tenant {head.tenant_id}: {fault}" for fault in verifier.step(link))

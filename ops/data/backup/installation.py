@@ -34,7 +34,7 @@ FURTHER_VARIABLES = ("VIGIL_CA_DIRECTORY", "VIGIL_EVIDENCE_KEY_FILE", "VIGIL_CON
 MIN_SECRET_LENGTH = 8
 
 
-class Place(NamedTuple):
+class InstalledFile(NamedTuple):
     """A file to keep: its path, its name in the set, and its place in the home if it has one."""
 
     path: Path
@@ -92,20 +92,22 @@ def copy_keys(config: Config, home: Path, broker: Path | None, to: Path, *, name
     return KeySet(name=name, files=files)
 
 
-def key_files(config: Config, home: Path, broker: Path | None) -> list[Place]:
+def key_files(config: Config, home: Path, broker: Path | None) -> list[InstalledFile]:
     """Return the files that hold secrets, each once."""
     directory = broker or home / "mosquitto"
-    found = [Place(home / name, f"home/{name}", name) for name in HOME_KEYS]
+    found = [InstalledFile(home / name, f"home/{name}", name) for name in HOME_KEYS]
     for pattern in KEY_NAMES:
         for path in sorted((directory / "tls").glob(pattern)):
             inside = "" if broker else f"mosquitto/tls/{path.name}"
-            found.append(Place(path, f"broker/tls/{path.name}", inside))
-    found += [Place(path, f"elsewhere/{n}-{path.name}") for n, path in enumerate(_named_files(config))]
+            found.append(InstalledFile(path, f"broker/tls/{path.name}", inside))
+    found += [
+        InstalledFile(path, f"elsewhere/{n}-{path.name}") for n, path in enumerate(_named_files(config))
+    ]
     return _each_once(found)
 
 
-def _each_once(places: list[Place]) -> list[Place]:
-    known: dict[Path, Place] = {}
+def _each_once(places: list[InstalledFile]) -> list[InstalledFile]:
+    known: dict[Path, InstalledFile] = {}
     for place in places:
         if place.path.is_file():
             known.setdefault(place.path.resolve(), place)

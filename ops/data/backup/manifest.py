@@ -21,7 +21,7 @@ NOT_INCLUDED = (
 )
 
 
-class File(msgspec.Struct, frozen=True):
+class BackupFile(msgspec.Struct, frozen=True):
     """A file of a backup. `name` is relative to the backup's directory."""
 
     name: str
@@ -29,7 +29,7 @@ class File(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Head(msgspec.Struct, frozen=True, order=True):
+class TimelineHead(msgspec.Struct, frozen=True, order=True):
     """The last link of a tenant's chain of timeline rows."""
 
     tenant_id: int
@@ -37,7 +37,7 @@ class Head(msgspec.Struct, frozen=True, order=True):
     hash: str
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class SnapshotFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of the snapshot that was dumped.
 
     `tables` maps schema and name of a table to its number of rows.
@@ -48,7 +48,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     postgresql: str
     postgis: str
     tables: dict[str, int]
-    heads: list[Head]
+    heads: list[TimelineHead]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,8 +57,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     taken_at: datetime
     vigil_version: str
     dumped_by: str
-    facts: Facts
-    files: list[File]
+    facts: SnapshotFacts
+    files: list[BackupFile]
     notes: list[str]
     not_included: tuple[str, ...] = NOT_INCLUDED
 
@@ -119,7 +119,7 @@ def read_keys(data: bytes, *, where: str) -> KeySet:
         raise Refused(f"{where} is not the list of a key set: {error}") from error
 
 
-def differences(files: Sequence[File], there: Mapping[str, File]) -> list[str]:
+def differences(files: Sequence[BackupFile], there: Mapping[str, BackupFile]) -> list[str]:
     """Return what is wrong with the files of a backup, one line for each file."""
     found = []
     for file in files:
@@ -133,7 +133,7 @@ def differences(files: Sequence[File], there: Mapping[str, File]) -> list[str]:
     return found
 
 
-def disagreements(wanted: Facts, found: Facts) -> list[str]:
+def disagreements(wanted: SnapshotFacts, found: SnapshotFacts) -> list[str]:
     """Return where a restored database differs from the facts of the snapshot."""
     lines = []
     for table in sorted(wanted.tables.keys() | found.tables.keys()):

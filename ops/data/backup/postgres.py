@@ -17,7 +17,7 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from ops.data.backup.manifest import Facts, Head
+from ops.data.backup.manifest import SnapshotFacts, TimelineHead
 from ops.data.schema import revisions
 from ops.data.schema.rollback.keep_rows import KEPT
 from services.contracts.errors import Misconfigured, Refused, Unavailable
@@ -88,7 +88,7 @@ def check_owner(connection: Connection) -> None:
         )
 
 
-def facts(connection: Connection, *, say: Say = lambda _: None) -> Facts:
+def facts(connection: Connection, *, say: Say = lambda _: None) -> SnapshotFacts:
     """Count the rows in the transaction of the connection: the rows of its snapshot."""
     server = connection.execute(SERVER).one()
     tables = {}
@@ -96,13 +96,13 @@ def facts(connection: Connection, *, say: Say = lambda _: None) -> Facts:
         say(f"counting {row.name}")
         tables[row.name] = int(connection.exec_driver_sql(f"SELECT count(*) FROM {row.quoted}").scalar_one())
     heads = connection.execute(HEADS).all() if server.chained else []
-    return Facts(
+    return SnapshotFacts(
         schema=server.schema,
         revision=revisions.revision_of(connection) or "base",
         postgresql=server.postgresql,
         postgis=server.postgis,
         tables=tables,
-        heads=[Head(row.tenant_id, row.seq, row.hash) for row in heads],
+        heads=[TimelineHead(row.tenant_id, row.seq, row.hash) for row in heads],
     )
 
 

@@ -41,7 +41,7 @@ SESSIONS = text(
 LONGEST_NAME = 63
 
 
-class Target(msgspec.Struct, frozen=True):
+class RestoreTarget(msgspec.Struct, frozen=True):
     """Target of a restore.
 
     Attributes:
@@ -55,7 +55,7 @@ class Target(msgspec.Struct, frozen=True):
     replace: bool = False
 
 
-class Restored(msgspec.Struct, frozen=True, kw_only=True):
+class RestoreResult(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     database: str
     rows: int
@@ -64,7 +64,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
-def restore(directory: Path, target: Target, *, say: Say) -> Restored:
+def restore(directory: Path, target: RestoreTarget, *, say: Say) -> RestoreResult:
     """Restore a backup, verify it, and bring it up to this version.
 
     Every error says why the backup cannot be restored, and then nothing is changed.
@@ -85,7 +85,7 @@ def restore(directory: Path, target: Target, *, say: Say) -> Restored:
         _fill(directory, manifest, target.url, options=["--single-transaction"], say=say)
     else:
         put_aside = _replace(directory, manifest, target, say=say)
-    return Restored(
+    return RestoreResult(
         name=manifest.name,
         database=name,
         rows=sum(manifest.facts.tables.values()),
@@ -108,7 +108,7 @@ def _restore_new(directory: Path, manifest: Manifest, url: URL, name: str, *, sa
         raise
 
 
-def _replace(directory: Path, manifest: Manifest, target: Target, *, say: Say) -> str:
+def _replace(directory: Path, manifest: Manifest, target: RestoreTarget, *, say: Say) -> str:
     """Restore beside the existing database, then swap the names.
 
     Returns:
@@ -151,7 +151,7 @@ def _fill(directory: Path, manifest: Manifest, url: URL, *, options: list[str], 
         connection.exec_driver_sql("ANALYZE")
 
 
-def _check_roles(target: Target) -> list[str]:
+def _check_roles(target: RestoreTarget) -> list[str]:
     """Check that the roles which the backup grants rights to are there.
 
     Returns:

@@ -21,7 +21,7 @@ from ops.data.backup.manifest import (
     MANIFEST,
     PARTIAL_SUFFIX,
     VERIFIED,
-    File,
+    BackupFile,
     Manifest,
     is_backup,
     read,
@@ -33,7 +33,7 @@ from services.contracts.errors import Conflict, Misconfigured, NotFound
 NOT_OF_THE_BACKUP = {MANIFEST, VERIFIED}
 
 
-class Store:
+class BackupStore:
     """Backups in a directory. Raises `Misconfigured` when the directory cannot be written."""
 
     def __init__(self, directory: Path) -> None:
@@ -135,10 +135,10 @@ def manifest_of(directory: Path) -> Manifest:
     return read(path.read_bytes(), where=str(path))
 
 
-def files_of(directory: Path) -> list[File]:
+def files_of(directory: Path) -> list[BackupFile]:
     """Return every file of a backup, except the manifest, with its digest."""
     return [
-        File(path.relative_to(directory).as_posix(), path.stat().st_size, digest(path))
+        BackupFile(path.relative_to(directory).as_posix(), path.stat().st_size, digest(path))
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.relative_to(directory).as_posix() not in NOT_OF_THE_BACKUP
     ]

@@ -19,9 +19,9 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
 from ops.data.backup import checking, installation, postgres
-from ops.data.backup.manifest import DUMP, MANIFEST, VERIFIED, Facts, Manifest, encoded, name_of
+from ops.data.backup.manifest import DUMP, MANIFEST, VERIFIED, Manifest, SnapshotFacts, encoded, name_of
 from ops.data.backup.postgres import Say
-from ops.data.backup.store import Store, files_of, write
+from ops.data.backup.store import BackupStore, files_of, write
 from ops.servers.queues import definitions
 from services.contracts.errors import Misconfigured, Unavailable
 from services.platform.config import Config
@@ -31,7 +31,7 @@ KEYS_SUFFIX = "-keys"
 AS_ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a backup: where it goes, and how it is checked.
 
     Older backups beyond `keep` are removed; 0 keeps all.
@@ -46,7 +46,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     verify_url: str = ""
 
 
-class Taken(msgspec.Struct, frozen=True, kw_only=True):
+class BackupResult(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     directory: str
     keys: str
@@ -57,14 +57,14 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     removed: list[str]
 
 
-def take(config: Config, wanted: Wanted, *, say: Say) -> Taken:
+def take(config: Config, wanted: BackupRequest, *, say: Say) -> BackupResult:
     """Take a backup, check it, and remove old backups.
 
     Every error says why there is no backup, and then no part of one is left.
     """
     _check_apart(wanted)
     url = postgres.owner_url(config.database.owner_url)
-    kept, keys = Store(wanted.directory), Store(wanted.keys)
+    kept, keys = BackupStore(wanted.directory), BackupStore(wanted.keys)
     with kept.locked(), keys.locked():
         at = datetime.now(UTC)
         name = name_of(at)
@@ -79,7 +79,7 @@ def take(config: Config, wanted: Wanted, *, say: Say) -> Taken:
         removed = kept.prune(keep=wanted.keep)
         for old in removed:
             shutil.rmtree(keys.directory / old, ignore_errors=True)
-    return Taken(
+    return BackupResult(
         name=name,
         directory=str(kept.directory / name),
         keys=str(keys.directory / name),
@@ -91,7 +91,7 @@ def take(config: Config, wanted: Wanted, *, say: Say) -> Taken:
     )
 
 
-def verify(kept: Store, manifest: Manifest, address: str, *, say: Say) -> None:
+def verify(kept: BackupStore, manifest: Manifest, address: str, *, say: Say) -> None:
     """Restore the backup into a scratch database and compare; only then it counts as a success.
 
     Raises:
@@ -105,11 +105,11 @@ def verify(kept: Store, manifest: Manifest, address: str, *, say: Say) -> None:
         kept.succeeded(manifest.taken_at)
 
 
-def _take(config: Config, wanted: Wanted, url: URL, name: str, at: datetime, *, say: Say) -> None:
+def _take(config: Config, wanted: BackupRequest, url: URL, name: str, at: datetime, *, say: Say) -> None:
     secrets = installation.secret_values(config, wanted.home)
-    keys = Store(wanted.keys)
+    keys = BackupStore(wanted.keys)
     try:
-        with Store(wanted.directory).fresh(name) as directory:
+        with BackupStore(wanted.directory).fresh(name) as directory:
             with keys.fresh(name) as key_directory:
                 held = installation.copy_keys(config, wanted.home, wanted.broker, key_directory, name=name)
                 write(key_directory / MANIFEST, encoded(held))
@@ -132,7 +132,7 @@ def _take(config: Config, wanted: Wanted, url: URL, name: str, at: datetime, *, 
         raise
 
 
-def _dump(url: URL, to: Path, *, say: Say) -> tuple[Facts, str]:
+def _dump(url: URL, to: Path, *, say: Say) -> tuple[SnapshotFacts, str]:
     """Dump the database, and return the facts of the same snapshot and the program's version."""
     with _snapshot(url) as connection:
         postgres.check_owner(connection)
@@ -158,7 +158,7 @@ def _queues(directory: Path, *, say: Say) -> list[str]:
     """Record the depths of the queues, as no backup holds the messages in them."""
     say("queues")
     try:
-        found = definitions.look()
+        found = definitions.states_of()
     except Unavailable as error:
         return [f"how many messages wait in RabbitMQ is not known ({error}), and none is in the backup"]
     write(directory / "queues.json", msgspec.json.format(msgspec.json.encode(found), indent=1))
@@ -166,7 +166,7 @@ def _queues(directory: Path, *, say: Say) -> list[str]:
     return [f"{waiting} messages wait in RabbitMQ's queues, and are not in the backup"] if waiting else []
 
 
-def _check_apart(wanted: Wanted) -> None:
+def _check_apart(wanted: BackupRequest) -> None:
     """Check that keys and data go to separate directories: a key beside its data protects nothing.
 
     Raises:

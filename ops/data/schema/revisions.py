@@ -19,8 +19,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ops.data.schema.rollback import keep_rows, restore_rows
-from ops.data.schema.rollback.keep_rows import Record
-from ops.data.schema.rollback.restore_rows import Outcome
+from ops.data.schema.rollback.keep_rows import RollbackRecord
+from ops.data.schema.rollback.restore_rows import RestoredTable
 from ops.environment import PROJECT
 from ops.servers import postgres_grants
 from services.contracts.errors import Refused, Unavailable
@@ -127,7 +127,7 @@ def upgrade_within(connection: Connection, to: str) -> None:
     command.upgrade(alembic(connection), to)
 
 
-def up(engine: Engine) -> list[Outcome]:
+def up(engine: Engine) -> list[RestoredTable]:
     """Go up to the newest revision, and put back the data that rollbacks kept.
 
     Raises:
@@ -150,7 +150,7 @@ def running_services(connection: Connection) -> list[str]:
     return list(connection.execute(CONNECTED, {"services": [f"vigil-{name}" for name in SERVICES]}).scalars())
 
 
-def down(engine: Engine, to: str, *, destroy_data: bool = False) -> Record | None:
+def down(engine: Engine, to: str, *, destroy_data: bool = False) -> RollbackRecord | None:
     """Take the schema to an older revision; return the record of the kept data.
 
     Raises:
@@ -188,7 +188,7 @@ def _up_step_by_step(engine: Engine) -> None:
             upgrade_within(connection, to_come[0][0])
 
 
-def _up_past(connection: Connection, record: Record) -> list[Outcome]:
+def _up_past(connection: Connection, record: RollbackRecord) -> list[RestoredTable]:
     """Go up to the revision that a rollback started from, and put back the data that it kept."""
     older = {revision for revision, _ in pending(None, to=record.from_revision)}
     current = revision_of(connection)

@@ -16,7 +16,7 @@ from services.contracts.errors import Unavailable
 from services.platform.config import Config
 from services.platform.database import make_engine, transaction
 from services.platform.schema import catalog
-from services.platform.schema.differences import Difference, differences, of_tables
+from services.platform.schema.differences import SchemaDifference, differences, of_tables
 from services.platform.schema.expected import expected
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ def report(settings: Config, process: str) -> None:
         eventlet.sleep(AGAIN_AFTER_S)
 
 
-def _look(engine: Engine, tables: frozenset[str]) -> list[Difference]:
+def _look(engine: Engine, tables: frozenset[str]) -> list[SchemaDifference]:
     with transaction(engine) as connection:
         found = differences(expected(), catalog.read(connection))
     engine.dispose()

@@ -18,13 +18,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
 from ops.environment import write_private
-from ops.servers.certificates import RENEW_BEFORE, Authority
+from ops.servers.certificates import RENEW_BEFORE, CertificateAuthority
 from services.contracts.errors import Misconfigured
 
 OWN_ISSUER = "CN=Vigil authority"
 
 
-class Kept(Enum):
+class KeepOutcome(Enum):
     """The outcome of `keep`."""
 
     MADE = "made"
@@ -32,7 +32,7 @@ class Kept(Enum):
     BROUGHT = "is the operator's own and stays"
 
 
-def keep(file: Path, *, authority: Path, host: str) -> Kept:
+def keep(file: Path, *, authority: Path, host: str) -> KeepOutcome:
     """Issue the certificate when it is needed.
 
     A certificate for this name with more than a month left stays. A certificate that the operator
@@ -45,12 +45,12 @@ def keep(file: Path, *, authority: Path, host: str) -> Kept:
         held = load(file)
         is_issued = _is_issued_by(held, authority)
         if is_issued and host in names_of(held) and _left(held) > RENEW_BEFORE:
-            return Kept.GOOD
+            return KeepOutcome.GOOD
         # Vigil's own authority may have been made again since. Its older certificates are not the
         # operator's.
         if not is_issued and held.issuer.rfc4514_string() != OWN_ISSUER:
-            return Kept.BROUGHT
-    issuer = Authority(authority)
+            return KeepOutcome.BROUGHT
+    issuer = CertificateAuthority(authority)
     authority.mkdir(parents=True, exist_ok=True)
     issuer.make()
     with tempfile.TemporaryDirectory() as directory:
@@ -63,7 +63,7 @@ def keep(file: Path, *, authority: Path, host: str) -> Kept:
         content = "".join(part.read_text() for part in parts)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_private(file, content)
-    return Kept.MADE
+    return KeepOutcome.MADE
 
 
 def load(file: Path) -> x509.Certificate:
@@ -139,7 +139,7 @@ def _left(certificate: x509.Certificate) -> timedelta:
 
 def _is_issued_by(certificate: x509.Certificate, authority: Path) -> bool:
     try:
-        issuer = x509.load_pem_x509_certificate(Authority(authority).certificate_file.read_bytes())
+        issuer = x509.load_pem_x509_certificate(CertificateAuthority(authority).certificate_file.read_bytes())
         certificate.verify_directly_issued_by(issuer)
     except (OSError, ValueError, InvalidSignature):
         return False

@@ -13,7 +13,7 @@ from kombu import Queue
 from nameko.extensions import ENTRYPOINT_EXTENSIONS_ATTR
 
 from ops.processes import PROCESSES, service_class
-from ops.servers.queues.definitions import Queue as Standing
+from ops.servers.queues.definitions import QueueDefinition
 from services.contracts.errors import Unavailable
 from services.messaging.consumer import EventHandler
 from services.messaging.handlers.fair_handler import FairHandler
@@ -128,7 +128,7 @@ def _queue_of(
     return event_queue(source, event, service, handler, amqp=config.amqp, shard=shard)
 
 
-def standing(config: Config) -> list[Standing]:
+def queue_states(config: Config) -> list[QueueDefinition]:
     """Return the state of RabbitMQ's queues, without declaring any. Raises `Unavailable`."""
     late = Unavailable(f"RabbitMQ did not list its queues within {STANDING_TIMEOUT_S:g} s")
     deadline = eventlet.Timeout(STANDING_TIMEOUT_S, late)
@@ -141,18 +141,18 @@ def standing(config: Config) -> list[Standing]:
         deadline.cancel()
 
 
-def _standing(connection: Any, queue: Queue) -> Standing:
+def _standing(connection: Any, queue: Queue) -> QueueDefinition:
     # A refusal closes its channel, so each question has its own channel.
     try:
         with connection.channel() as channel:
             messages = queue(channel).queue_declare(passive=True).message_count
     except amqp.exceptions.NotFound:
-        return Standing(queue.name, "missing")
+        return QueueDefinition(queue.name, "missing")
     try:
         with connection.channel() as channel:
             # The queue is there. Declared again it stays as it is, and RabbitMQ reports
             # differences.
             queue(channel).queue_declare()
     except amqp.exceptions.PreconditionFailed as error:
-        return Standing(queue.name, "differs", messages, str(error.reply_text))
-    return Standing(queue.name, "there", messages)
+        return QueueDefinition(queue.name, "differs", messages, str(error.reply_text))
+    return QueueDefinition(queue.name, "there", messages)

@@ -17,7 +17,7 @@ from services.contracts.errors import Unavailable
 TIMEOUT_S = 90.0
 
 
-class Queue(msgspec.Struct, frozen=True):
+class QueueDefinition(msgspec.Struct, frozen=True):
     """A queue. `state` is there, missing or differs."""
 
     queue: str
@@ -26,11 +26,11 @@ class Queue(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-def look() -> list[Queue]:
+def states_of() -> list[QueueDefinition]:
     """Return the state of each queue, without declaring any. Raises `Unavailable`."""
     said = _topology("--check", "--json")
     try:
-        return msgspec.json.decode(said.stdout, type=list[Queue])
+        return msgspec.json.decode(said.stdout, type=list[QueueDefinition])
     except msgspec.DecodeError as error:
         raise Unavailable(_reason(said)) from error
 

@@ -37,7 +37,7 @@ def names(config: Config) -> list[str]:
     return [queue.name for queue in all_queues(config)]
 
 
-def asked_names() -> list[str]:
+def names_by_process() -> list[str]:
     """Return the same names as `names`, found by another process.
 
     Finding them imports the code of every service.
@@ -52,7 +52,7 @@ def asked_names() -> list[str]:
     return done.stdout.split()
 
 
-class State(NamedTuple):
+class QueueState(NamedTuple):
     """State of one queue: messages that wait in it, and its consumers.
 
     Messages that a consumer holds are not counted.
@@ -71,20 +71,20 @@ def depths(config: Config, wanted: Iterable[str]) -> dict[str, int]:
     return {name: state.messages for name, state in states(config, wanted).items()}
 
 
-def states(config: Config, wanted: Iterable[str]) -> dict[str, State]:
+def states(config: Config, wanted: Iterable[str]) -> dict[str, QueueState]:
     """Return the states by queue. Queues that do not exist are left out.
 
     Raises:
         Unavailable: RabbitMQ does not answer.
     """
-    found: dict[str, State] = {}
+    found: dict[str, QueueState] = {}
     try:
         with brief_connection(config.amqp.uri) as connection:
             channel = connection.channel()
             for name in wanted:
                 try:
                     declared = channel.queue_declare(name, passive=True)
-                    found[name] = State(int(declared.message_count), int(declared.consumer_count))
+                    found[name] = QueueState(int(declared.message_count), int(declared.consumer_count))
                 except NotFound:  # closes the channel, not the connection
                     channel = connection.channel()
     except (AMQPError, OSError) as error:

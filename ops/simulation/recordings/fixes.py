@@ -106,7 +106,7 @@ class UnusablePoint(Refused):
         self.reason = reason
 
 
-class Points:
+class PointCollector:
     """Collector of the points of a file.
 
     It counts points that cannot be used, and leaves them out.
@@ -190,19 +190,19 @@ def time_of(value: object, where: str, *, field: str = "time") -> datetime:
     try:
         found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
     except ValueError as error:
-        said = f"{where}: {field} is {shown(value)}; write it as 2026-01-31T18:00:00+05:30"
+        said = f"{where}: {field} is {short_text(value)}; write it as 2026-01-31T18:00:00+05:30"
         raise UnusablePoint(said, field=field, reason=f"{field} is not readable") from error
     if found.tzinfo is None:
-        said = f"{where}: {field} is {shown(value)}, without an offset; write +05:30 or Z after it"
+        said = f"{where}: {field} is {short_text(value)}, without an offset; write +05:30 or Z after it"
         raise UnusablePoint(said, field=field, reason=f"{field} has no offset")
     try:
         return found.astimezone(UTC)
     except OverflowError as error:
-        said = f"{where}: {field} is {shown(value)}, which is out of all time"
+        said = f"{where}: {field} is {short_text(value)}, which is out of all time"
         raise UnusablePoint(said, field=field, reason=f"{field} is not readable") from error
 
 
-def shown(value: object) -> str:
+def short_text(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
 
@@ -225,7 +225,7 @@ def _number(value: object, name: str, where: str) -> float | None:
         return None  # phones write -1 for an unknown value
     if not (low <= number <= high and math.isfinite(number)):
         wanted = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
-        said = f"{where}: {name} is {shown(value)}; it must be a number, {wanted}"
+        said = f"{where}: {name} is {short_text(value)}; it must be a number, {wanted}"
         raise UnusablePoint(said, field=name, reason=f"{name} is not {wanted}")
     return number
 
@@ -233,6 +233,6 @@ def _number(value: object, name: str, where: str) -> float | None:
 def _switch(value: object, where: str) -> bool:
     found = value if isinstance(value, bool) else SWITCH.get(str(value or "").strip().lower())
     if found is None:
-        said = f"{where}: mock is {shown(value)}; it must be true or false"
+        said = f"{where}: mock is {short_text(value)}; it must be true or false"
         raise UnusablePoint(said, field="mock", reason="mock is not true or false")
     return found

@@ -17,11 +17,11 @@ from ops.simulation.recordings.fixes import (
     NAMES,
     RANGES,
     REQUIRED,
-    Points,
+    PointCollector,
     Recording,
     UnusablePoint,
     known_names,
-    shown,
+    short_text,
 )
 from services.contracts.errors import InvalidMessage, Refused
 from services.platform.files.text_files import check_not_binary, first_text, text_of
@@ -73,7 +73,7 @@ def read_csv(document: bytes) -> Recording:
         if name not in names:
             raise Refused(f"line 1: there is no column {name} (also: {', '.join(NAMES[name][1:])})")
 
-    points = Points()
+    points = PointCollector()
     for row in table.rows:
         cells = row.cells
         fields = {name: cells[place] if place < len(cells) else None for name, place in names.items()}
@@ -91,7 +91,7 @@ def read_owntracks(document: bytes) -> Recording:
     A line is a message as phones send it, or as the OwnTracks Recorder keeps it (time, kind,
     message).
     """
-    points = Points()
+    points = PointCollector()
     for number, line in enumerate(text_of(document).split("\n"), 1):
         if not line.strip():
             continue
@@ -123,7 +123,7 @@ def read_geojson(document: bytes) -> Recording:
     if kind not in ("FeatureCollection", "Feature") or not isinstance(nodes, list):
         raise Refused("the file is not a GeoJSON FeatureCollection or Feature")
 
-    points = Points()
+    points = PointCollector()
     for number, node in enumerate(nodes, 1):
         where, before = f"feature {number}", len(points)
         try:
@@ -135,12 +135,12 @@ def read_geojson(document: bytes) -> Recording:
     return points.recording()
 
 
-def _take(points: Points, fields: Mapping[str, Any], place: Any, where: str) -> None:
+def _take(points: PointCollector, fields: Mapping[str, Any], place: Any, where: str) -> None:
     """Take one coordinate; an invalid one is counted, and reading goes on."""
     if isinstance(place, list) and len(place) >= 2:  # noqa: PLR2004
         points.take({**fields, "lon": place[0], "lat": place[1]}, where)
         return
-    said = f"{where}: coordinates are {shown(place)}; each is [longitude, latitude]"
+    said = f"{where}: coordinates are {short_text(place)}; each is [longitude, latitude]"
     points.refuse(_unusable(said, "no coordinates"))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 from xml.parsers import expat
 
-from ops.simulation.recordings.fixes import Points, Recording, shown
+from ops.simulation.recordings.fixes import PointCollector, Recording, short_text
 from services.contracts.errors import Refused
 from services.platform.files.safe_xml import parse
 from services.platform.files.text_files import check_not_binary
@@ -22,11 +22,11 @@ DEEPEST = 64
 OF_POINT = {"time": "time", "speed": "speed", "course": "heading", "accuracy": "accuracy"}
 
 
-class Reader:
+class GpxReader:
     """Handler of expat's events; keeps the points of tracks."""
 
     def __init__(self, parser: Any) -> None:
-        self.points = Points()
+        self.points = PointCollector()
         self._parser = parser
         self._path: list[str] = []
         self._track = ""
@@ -38,7 +38,7 @@ class Reader:
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         name = tag.rpartition(":")[2]
         if not self._path and name != "gpx":
-            raise Refused(f"the file is XML, but not GPX: its root is {shown(name)}")
+            raise Refused(f"the file is XML, but not GPX: its root is {short_text(name)}")
         if len(self._path) >= DEEPEST:
             raise Refused(f"the file has elements {DEEPEST} deep or more; a GPX file of tracks has fewer")
         self._path.append(name)
@@ -82,7 +82,7 @@ def read(document: bytes) -> Recording:
     """
     check_not_binary(document, save_as="GPX")
     parser = expat.ParserCreate()
-    reader = Reader(parser)
+    reader = GpxReader(parser)
     parse(document, reader, parser)
     return reader.points.recording()
 

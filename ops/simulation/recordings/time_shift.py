@@ -17,7 +17,7 @@ SPARE = timedelta(hours=1)
 """Margin below the greatest age that the gateway accepts, because sending may be slow."""
 
 
-class Move(NamedTuple):
+class TimeShift(NamedTuple):
     """Move of recorded times.
 
     `by` is added to each recorded time. `keeps` says what stays: `nothing` of the clock, the `time
@@ -30,7 +30,7 @@ class Move(NamedTuple):
 
 def move_to_now(
     first: datetime, last: datetime, *, now: datetime, speed: float, oldest_s: float, keep_hours: bool
-) -> Move:
+) -> TimeShift:
     """Return the move after which the last fix is recorded at the moment when it is sent.
 
     With `keep_hours`, the times are whole days or weeks earlier. Schedules of zones depend on the
@@ -51,11 +51,11 @@ def move_to_now(
     latest = now + (last - first) / speed - last
     oldest = now - timedelta(seconds=oldest_s) + SPARE
     if not keep_hours:
-        return Move(_checked(latest, first, last, oldest, oldest_s), "nothing")
+        return TimeShift(_checked(latest, first, last, oldest, oldest_s), "nothing")
     weeks = latest // WEEK * WEEK
     if first + weeks >= oldest:
-        return Move(weeks, "weekday")
-    return Move(_checked(latest // DAY * DAY, first, last, oldest, oldest_s), "time of day")
+        return TimeShift(weeks, "weekday")
+    return TimeShift(_checked(latest // DAY * DAY, first, last, oldest, oldest_s), "time of day")
 
 
 def _checked(by: timedelta, first: datetime, last: datetime, oldest: datetime, oldest_s: float) -> timedelta:

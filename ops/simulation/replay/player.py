@@ -17,19 +17,19 @@ LOOK_S = 0.2
 """Longest time until a stop is noticed."""
 
 
-class Line(Protocol):
+class PlayerConnection(Protocol):
     def publish(self, topic: str, payload: bytes) -> object: ...
 
 
-class Lines(Protocol):
+class PlayerConnections(Protocol):
     """The guards' connections to the broker."""
 
-    def of(self, source_id: str) -> Line: ...
+    def of(self, source_id: str) -> PlayerConnection: ...
 
     def listen(self, *, wait_s: float) -> None: ...
 
 
-class Stop:
+class StopRequest:
     """Stop by Ctrl-C between two messages; a second Ctrl-C ends the command."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Stop:
         signal.signal(number, signal.SIG_DFL)
 
 
-class Player:
+class RecordingPlayer:
     """Player of a recording, for one run.
 
     `guards` maps tracks to ids. `by` is added to the recorded times.
@@ -63,7 +63,7 @@ class Player:
         by: timedelta,
         speed: float,
         run: str,
-        stop: Stop,
+        stop: StopRequest,
     ) -> None:
         self._fixes = fixes
         self._guards = guards
@@ -85,7 +85,7 @@ class Player:
             return 0.0
         return (self._fixes[self.sent - 1].at - self._fixes[0].at).total_seconds()
 
-    def play(self, lines: Lines, say: Callable[[Player], None]) -> None:
+    def play(self, lines: PlayerConnections, say: Callable[[RecordingPlayer], None]) -> None:
         """Send all remaining fixes, until it is stopped; `say` is called often."""
         started_s, first = time.monotonic(), self._fixes[0].at
         for fix in self._fixes:
@@ -96,7 +96,7 @@ class Player:
             lines.of(guard_id).publish(f"guard/{guard_id}/gps", self._payload(fix))
             self.sent += 1
 
-    def _wait(self, lines: Lines, due_s: float, say: Callable[[Player], None]) -> bool:
+    def _wait(self, lines: PlayerConnections, due_s: float, say: Callable[[RecordingPlayer], None]) -> bool:
         """Wait until a fix is due; return False when the replay is stopped."""
         while True:
             if self._stop.asked:

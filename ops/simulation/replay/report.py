@@ -120,7 +120,7 @@ class ReplayOutcome(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Watcher:
+class ReplayWatcher:
     """Watcher of the processing of some guards' fixes."""
 
     def __init__(

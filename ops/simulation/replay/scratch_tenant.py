@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from services.alerts.escalation_worker import Guidance
-from services.alerts.grouping import Storms
-from services.alerts.lifecycle import Action
-from services.alerts.store import AlertStore, Deed
+from services.alerts.escalation_worker import EscalationPolicies
+from services.alerts.grouping import AlertGrouping
+from services.alerts.lifecycle import AlertAction
+from services.alerts.store import AlertStore, PersonAction
 from services.contracts.errors import Conflict, NotFound, Refused
 from services.platform.config import Config
 from services.platform.database import Database
@@ -48,7 +48,7 @@ OPEN_ALERTS = text(
     "SELECT alert_id::text FROM mqtt_device_alert WHERE tenant_id = :tenant_id"
     " AND status NOT IN ('RESOLVED', 'FALSE_ALARM') ORDER BY alert_id"
 )
-EARLIER = Deed(Action.RESOLVE, by="vigil replay", note="of an earlier replay")
+EARLIER = PersonAction(AlertAction.RESOLVE, by="vigil replay", note="of an earlier replay")
 GUARDS = text(
     "SELECT guard_id, ARRAY(SELECT group_id FROM guard_group_member m WHERE m.tenant_id = g.tenant_id"
     " AND m.guard_id = g.guard_id) AS groups FROM guard g WHERE tenant_id = :tenant_id AND guard_id = ANY(:ids)"
@@ -83,7 +83,7 @@ COPY_ZONE = text(
 )
 
 
-class Copied(NamedTuple):
+class ReplaySetup(NamedTuple):
     """Setup of a replay: ids of its guards by their tracks, and its zones."""
 
     tenant_id: int
@@ -92,7 +92,7 @@ class Copied(NamedTuple):
     scheduled: bool
 
 
-class Scratch:
+class ScratchTenant:
     """Tenant for replays, with the owner's rights.
 
     Methods raise `Refused`, `NotFound`, `Conflict` and `Unavailable`.
@@ -101,7 +101,9 @@ class Scratch:
     def __init__(self, database: Database, config: Config) -> None:
         self._database = database
         self._alerts = AlertStore(
-            database, ladder=Guidance.from_config(config).ladder, storms=Storms(config.alerts.storm)
+            database,
+            ladder=EscalationPolicies.from_config(config).ladder,
+            storms=AlertGrouping(config.alerts.storm),
         )
 
     def find(self, tenant_id: int | None) -> int:
@@ -146,7 +148,7 @@ class Scratch:
 
     def lay_out(
         self, tenant_id: int, tracks: Sequence[str], *, zones_of: int, guard_id: str | None, run: str
-    ) -> Copied:
+    ) -> ReplaySetup:
         """Make guards for these tracks, and copy the zones of another tenant that apply to them.
 
         A track stands for the guard that it names, or for `guard_id`. When the track names no guard
@@ -165,7 +167,7 @@ class Scratch:
             connection.execute(COPY_SITES, {"tenant_id": tenant_id, "of": zones_of})
             zones = connection.execute(ZONES, {"tenant_id": zones_of}).all()
             copied = [zone for zone in zones if self._copy(connection, zone, tenant_id, guards, stands_for)]
-        return Copied(tenant_id, guards, len(copied), any(zone.scheduled for zone in copied))
+        return ReplaySetup(tenant_id, guards, len(copied), any(zone.scheduled for zone in copied))
 
     def _stands_for(
         self, connection: Connection, tracks: Iterable[str], zones_of: int, guard_id: str | None

@@ -22,7 +22,7 @@ MINUTES_OF_A_DAY = 1440
 HOURS_AND_MINUTES = re.compile(r"[0-2][0-9]:[0-5][0-9]")
 
 
-class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OnCallOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Exception to a rota: `member` is on call from `start` until before `end`.
 
     It holds whatever the turns of the rota say.
@@ -33,7 +33,7 @@ class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     member: str
 
 
-class Rota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OnCallRota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """On-call schedule. `members` are names of contacts.
 
     They take turns of `turn_days`, from the handover on `first_day` on.
@@ -44,7 +44,7 @@ class Rota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_day: date
     handover: time = time(8)
     turn_days: int = 7
-    exceptions: list[Exchange] = []
+    exceptions: list[OnCallOverride] = []
 
 
 def _with_seconds(document: Any) -> Any:
@@ -62,10 +62,10 @@ def _with_seconds(document: Any) -> Any:
     return {**document, "handover": handover} if "handover" in document else document
 
 
-def parse(document: Any) -> Rota:
+def parse(document: Any) -> OnCallRota:
     """Return a rota from plain data. Raises `Refused` naming the field and the remedy."""
     try:
-        rota = msgspec.convert(_with_seconds(document), Rota)
+        rota = msgspec.convert(_with_seconds(document), OnCallRota)
     except msgspec.ValidationError as error:
         raise Refused(f"rota: {error}") from error
     if not 1 <= len(rota.members) <= MAX_MEMBERS or not all(name.strip() for name in rota.members):
@@ -93,7 +93,7 @@ def zone_of(name: str) -> ZoneInfo:
         raise Refused(f"time_zone {name!r} is not known; write it as Asia/Kolkata") from error
 
 
-def on_call(rota: Rota, at: datetime) -> str:
+def on_call(rota: OnCallRota, at: datetime) -> str:
     """Return the member on call at an aware time.
 
     When exceptions overlap, the one that was written last counts.
@@ -110,5 +110,5 @@ def on_call(rota: Rota, at: datetime) -> str:
     return rota.members[(day - rota.first_day).days // rota.turn_days % len(rota.members)]
 
 
-def _handover(rota: Rota, day: date, zone: ZoneInfo) -> datetime:
+def _handover(rota: OnCallRota, day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, rota.handover, zone).astimezone(UTC)

@@ -14,11 +14,11 @@ from typing import Any, Literal
 import msgspec
 
 from services.alerts.escalation import on_call as rotas
-from services.alerts.escalation.on_call import Rota
+from services.alerts.escalation.on_call import OnCallRota
 from services.contracts.enum_words import inside
 from services.contracts.errors import Misconfigured, Refused
 from services.contracts.events import NEVER_HELD_BACK, AlertStatus, AlertType, Severity, Target
-from services.outgoing.contact_addresses import shown_address
+from services.outgoing.contact_addresses import masked_address
 
 Channel = Literal["sms", "email", "push", "url", "digest"]
 Until = Literal["acknowledged", "in_progress", "closed"]
@@ -42,7 +42,7 @@ _ENDED_BY: dict[Until, frozenset[AlertStatus]] = {
 }
 
 
-class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LadderStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One step of a ladder: notify `who` by `channels`, `after_s` seconds after the round began.
 
     `who` holds contacts, fallback, rota:NAME or contact:NAME.
@@ -63,7 +63,7 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         until: the ladder ends when the alert's status is this one or beyond.
     """
 
-    steps: list[Step]
+    steps: list[LadderStep]
     repeat_s: float = 0
     expires_s: float = 0
     until: Until = "acknowledged"
@@ -76,7 +76,7 @@ Policy = Mapping[str, Ladder]
 """Ladders by alert type or severity."""
 
 
-class Contact(msgspec.Struct, frozen=True):
+class PolicyContact(msgspec.Struct, frozen=True):
     """Person who is notified of alerts.
 
     A contact with `site_id` None belongs to the whole tenant.
@@ -88,12 +88,12 @@ class Contact(msgspec.Struct, frozen=True):
     language: str = "en"
 
 
-class Book(msgspec.Struct, frozen=True):
+class ContactBook(msgspec.Struct, frozen=True):
     """Contacts and rotas that a tenant's policies can name."""
 
-    contacts: Sequence[Contact]
-    rotas: Mapping[str, Rota]
-    fallback: Sequence[Contact] = ()
+    contacts: Sequence[PolicyContact]
+    rotas: Mapping[str, OnCallRota]
+    fallback: Sequence[PolicyContact] = ()
 
 
 def parse(document: Any) -> dict[str, Ladder]:
@@ -182,7 +182,7 @@ def _first_ladder(policies: Sequence[Policy], *keys: str) -> Ladder:
     )
 
 
-def _without_digest(step: Step) -> Step | None:
+def _without_digest(step: LadderStep) -> LadderStep | None:
     channels = [channel for channel in step.channels if channel != "digest"]
     return msgspec.structs.replace(step, channels=channels) if channels else None
 
@@ -194,18 +194,18 @@ def next_step(ladder: Ladder, step: int) -> tuple[int, float] | None:
     return (step + 1, ladder.repeat_s) if ladder.repeat_s else None
 
 
-def step_at(ladder: Ladder, step: int) -> Step:
+def step_at(ladder: Ladder, step: int) -> LadderStep:
     """Return step `step` (from 0). Numbers beyond the last step give the last step again."""
     return ladder.steps[min(step, len(ladder.steps) - 1)]
 
 
-def targets(step: Step, book: Book, *, site_id: int | None, at: datetime) -> list[Target]:
+def targets(step: LadderStep, book: ContactBook, *, site_id: int | None, at: datetime) -> list[Target]:
     """Return the recipients of a step at a time, each once.
 
     When the step has none, these are the contacts, else the fallback, else the contacts of other
     sites. Somebody must know of the alert.
     """
-    found: dict[str, Contact] = {}
+    found: dict[str, PolicyContact] = {}
     for word in step.who:
         for contact in _named(word, book, site_id=site_id, at=at):
             found.setdefault(contact.name, contact)
@@ -215,7 +215,7 @@ def targets(step: Step, book: Book, *, site_id: int | None, at: datetime) -> lis
     return [Target(c.name, c.addresses, c.language) for c in found.values()]
 
 
-def _named(word: str, book: Book, *, site_id: int | None, at: datetime) -> Sequence[Contact]:
+def _named(word: str, book: ContactBook, *, site_id: int | None, at: datetime) -> Sequence[PolicyContact]:
     kind, _, name = word.partition(":")
     if kind == "fallback":
         return book.fallback
@@ -230,26 +230,26 @@ def _named(word: str, book: Book, *, site_id: int | None, at: datetime) -> Seque
     return [contact for contact in book.contacts if contact.name == name]
 
 
-def fallback_contacts(recipients: Mapping[str, Sequence[str]]) -> list[Contact]:
+def fallback_contacts(recipients: Mapping[str, Sequence[str]]) -> list[PolicyContact]:
     """Return the ALERT_..._RECIPIENTS as contacts.
 
     Each address of a channel is a contact of its own. The name of such a contact is its address, as
     far as lists may show it. Equal names get a number, because a step takes contacts of one name
     for one person.
     """
-    found: dict[str, Contact] = {}
+    found: dict[str, PolicyContact] = {}
     for channel, addresses in recipients.items():
         for address in dict.fromkeys(addresses):
-            shown = name = shown_address(channel, address)
+            shown = name = masked_address(channel, address)
             number = 1
             while name in found:
                 number += 1
                 name = f"{shown} ({number})"
-            found[name] = Contact(name, None, {channel: address})
+            found[name] = PolicyContact(name, None, {channel: address})
     return list(found.values())
 
 
-def told_note(step: int, told: Sequence[Target], channels: Sequence[str]) -> str:
+def notified_note(step: int, told: Sequence[Target], channels: Sequence[str]) -> str:
     """Return the timeline's note about a step."""
     if not told:
         remedy = "add a contact (`vigil contact add`) or set ALERT_EMAIL_RECIPIENTS"

@@ -11,7 +11,7 @@ from eventlet import tpool
 
 from services.alerts.evidence import html, store
 from services.alerts.evidence import pack as evidence
-from services.alerts.evidence.pack import Gathered, State
+from services.alerts.evidence.pack import CheckState, PackRows
 from services.alerts.evidence.signing_key import signing_key
 from services.contracts.errors import Misconfigured, Refused, Unavailable
 from services.platform.database import Database
@@ -24,7 +24,7 @@ NO_KEY = (
 )
 
 
-class EvidenceDesk:
+class EvidenceExporter:
     """Exporter of evidence. `key_file` is empty when the operator alone has the key."""
 
     def __init__(self, database: Database, *, key_file: str) -> None:
@@ -49,7 +49,7 @@ class EvidenceDesk:
         made: dict[str, Any] = tpool.execute(self._made, gathered, by, now)
         return made
 
-    def _made(self, gathered: Gathered, by: str, now: datetime) -> dict[str, Any]:
+    def _made(self, gathered: PackRows, by: str, now: datetime) -> dict[str, Any]:
         try:
             key = signing_key(Path(self._key_file))
         except (Misconfigured, OSError) as error:
@@ -61,7 +61,7 @@ class EvidenceDesk:
                 f"the evidence has {len(data):,} bytes, more than a response can hold; run `vigil alert export`"
             )
         name, digest = f"evidence-{pack['alert']['alert_id']}", hashlib.sha256(data).hexdigest()
-        failed = [check for check in evidence.check(pack) if check.state is State.FAILED]
+        failed = [check for check in evidence.check(pack) if check.state is CheckState.FAILED]
         return {
             "name": name,
             "json": data.decode(),

@@ -20,7 +20,7 @@ import msgspec
 GENESIS = bytes(32)
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True):
+class ChainContent(msgspec.Struct, frozen=True, kw_only=True):
     """Content that a link seals: the row of the timeline without its place in the chain."""
 
     tenant_id: int
@@ -32,36 +32,36 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     note: str
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True):
+class ChainLink(msgspec.Struct, frozen=True, kw_only=True):
     """One place of the chain, with its `content` or with the `digest` of a hidden content."""
 
     seq: int
     prev_hash: bytes
     hash: bytes
-    content: Content | None = None
+    content: ChainContent | None = None
     digest: bytes | None = None
     erased: bool = False
 
 
-class Head(msgspec.Struct, frozen=True):
+class ChainHead(msgspec.Struct, frozen=True):
     """Place and hash of the last link, noted beside the chain."""
 
     seq: int
     hash: bytes
 
 
-class Wrong(StrEnum):
+class ChainFaultKind(StrEnum):
     ALTERED = "altered"
     MISSING = "missing"
     REORDERED = "reordered"
     FOREIGN = "foreign tenant"
 
 
-class Fault(msgspec.Struct, frozen=True):
+class ChainFault(msgspec.Struct, frozen=True):
     """Fault of a chain: its place, its kind, and a text for users."""
 
     seq: int
-    wrong: Wrong
+    wrong: ChainFaultKind
     detail: str
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ def time_text(at: datetime) -> str:
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def canonical(seq: int, content: Content) -> bytes:
+def canonical(seq: int, content: ChainContent) -> bytes:
     """Return the bytes that a link seals.
 
     They are the same as those of `vigil_timeline_canonical` in the database.
@@ -96,7 +96,7 @@ def canonical(seq: int, content: Content) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-def digest_of(link: Link) -> bytes:
+def digest_of(link: ChainLink) -> bytes:
     """Return the digest of a link's content: computed from the content when the link shows it."""
     if link.content is not None:
         return sha256(canonical(link.seq, link.content)).digest()
@@ -107,7 +107,7 @@ def linked(prev_hash: bytes, digest: bytes) -> bytes:
     return sha256(prev_hash + digest).digest()
 
 
-class Verifier:
+class ChainVerifier:
     """Check of a chain, link by link, so that a chain of any length can be checked.
 
     Each `step` returns the faults of its link.
@@ -115,12 +115,12 @@ class Verifier:
 
     def __init__(self, *, tenant_id: int) -> None:
         self._tenant_id = tenant_id
-        self.first: Link | None = None
-        self.last: Link | None = None
+        self.first: ChainLink | None = None
+        self.last: ChainLink | None = None
         self.count = 0
         self.erased = 0
 
-    def step(self, link: Link) -> list[Fault]:
+    def step(self, link: ChainLink) -> list[ChainFault]:
         faults = [*self._place(link), *self._seal(link)]
         self.first = self.first or link
         if self.last is None or link.seq > self.last.seq:
@@ -129,58 +129,68 @@ class Verifier:
         self.erased += link.erased
         return faults
 
-    def end(self, head: Head | None) -> list[Fault]:
+    def end(self, head: ChainHead | None) -> list[ChainFault]:
         """Return a fault when the chain does not end where the head says.
 
         A tenant that never had an alert has neither chain nor head.
         """
         if head is None:
-            return [] if self.last is None else [Fault(self.last.seq, Wrong.MISSING, "the head is not there")]
+            return (
+                []
+                if self.last is None
+                else [ChainFault(self.last.seq, ChainFaultKind.MISSING, "the head is not there")]
+            )
         if self.last is None:
             return [] if head.seq == 0 else [_missing(1, head.seq)]
         if self.last.seq < head.seq:
             return [_missing(self.last.seq + 1, head.seq)]
         if self.last.seq > head.seq:
-            return [Fault(self.last.seq, Wrong.ALTERED, f"the head is at seq {head.seq} only")]
+            return [ChainFault(self.last.seq, ChainFaultKind.ALTERED, f"the head is at seq {head.seq} only")]
         if self.last.hash != head.hash:
-            return [Fault(head.seq, Wrong.ALTERED, "the head has another hash than the last link")]
+            return [
+                ChainFault(head.seq, ChainFaultKind.ALTERED, "the head has another hash than the last link")
+            ]
         return []
 
-    def _place(self, link: Link) -> Iterator[Fault]:
+    def _place(self, link: ChainLink) -> Iterator[ChainFault]:
         """Yield a fault when the link is in the wrong place, or does not seal the one before it."""
         last = self.last
         if last is None:
             if link.seq < 1:
-                yield Fault(link.seq, Wrong.REORDERED, "a chain begins at seq 1")
+                yield ChainFault(link.seq, ChainFaultKind.REORDERED, "a chain begins at seq 1")
             elif link.seq == 1 and link.prev_hash != GENESIS:
-                yield Fault(1, Wrong.ALTERED, "the first link does not begin with zeros")
+                yield ChainFault(1, ChainFaultKind.ALTERED, "the first link does not begin with zeros")
         elif link.seq <= last.seq:
-            yield Fault(link.seq, Wrong.REORDERED, f"it stands after seq {last.seq}")
+            yield ChainFault(link.seq, ChainFaultKind.REORDERED, f"it stands after seq {last.seq}")
         elif link.seq > last.seq + 1:
             yield _missing(last.seq + 1, link.seq - 1)
         elif link.prev_hash != last.hash:
-            yield Fault(link.seq, Wrong.ALTERED, f"it does not seal seq {last.seq} as that is")
+            yield ChainFault(link.seq, ChainFaultKind.ALTERED, f"it does not seal seq {last.seq} as that is")
 
-    def _seal(self, link: Link) -> Iterator[Fault]:
+    def _seal(self, link: ChainLink) -> Iterator[ChainFault]:
         content = link.content
         if content is not None and content.tenant_id != self._tenant_id:
-            yield Fault(
-                link.seq, Wrong.FOREIGN, f"it is of tenant {content.tenant_id}, not {self._tenant_id}"
+            yield ChainFault(
+                link.seq,
+                ChainFaultKind.FOREIGN,
+                f"it is of tenant {content.tenant_id}, not {self._tenant_id}",
             )
         if linked(link.prev_hash, digest_of(link)) != link.hash:
-            yield Fault(link.seq, Wrong.ALTERED, "its content is not what its hash seals")
+            yield ChainFault(link.seq, ChainFaultKind.ALTERED, "its content is not what its hash seals")
 
 
-def verify(links: Iterable[Link], *, tenant_id: int, head: Head | None = None) -> list[Fault]:
+def verify(links: Iterable[ChainLink], *, tenant_id: int, head: ChainHead | None = None) -> list[ChainFault]:
     """Return all faults of a chain, in order; none when nothing was changed.
 
     Without a head, the end of the chain is not checked.
     """
-    verifier = Verifier(tenant_id=tenant_id)
+    verifier = ChainVerifier(tenant_id=tenant_id)
     faults = [fault for link in links for fault in verifier.step(link)]
     return faults + (verifier.end(head) if head is not None else [])
 
 
-def _missing(first: int, last: int) -> Fault:
+def _missing(first: int, last: int) -> ChainFault:
     which = f"seq {first}" if first == last else f"seq {first} to {last}"
-    return Fault(first, Wrong.MISSING, f"{which} not there, and no erasure of an alert accounts for it")
+    return ChainFault(
+        first, ChainFaultKind.MISSING, f"{which} not there, and no erasure of an alert accounts for it"
+    )

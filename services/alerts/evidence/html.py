@@ -69,7 +69,7 @@ Row = Mapping[str, Any]
 
 def page(pack: Row, *, json_name: str, json_sha256: str) -> str:
     """Return the whole page. `json_name` is the file that it was made of."""
-    clock = Clock(pack["place"]["site"])
+    clock = TimeFormatter(pack["place"]["site"])
     alert = pack["alert"]
     head = tag(
         "head",
@@ -107,7 +107,7 @@ def type_words(alert: Row) -> str:
     return as_words(alert["alert_type"])
 
 
-class Clock:
+class TimeFormatter:
     """Formatter of times: UTC, and in brackets the site's own time."""
 
     def __init__(self, site: Row | None) -> None:
@@ -145,7 +145,7 @@ def _drill(alert: Row) -> Html:
     return tag("p", said, cls="drill", role="note")
 
 
-def _summary(pack: Row, clock: Clock) -> Html:
+def _summary(pack: Row, clock: TimeFormatter) -> Html:
     alert, place = pack["alert"], pack["place"]
     facts = [
         ("What", f"{type_words(alert)}, severity {inside(alert['severity'])}: {alert['message']}"),
@@ -200,19 +200,19 @@ def _on_record(people: Row | None) -> list[tuple[str, str]]:
     return [(name, words) for name, words in facts if words]
 
 
-def _often(alert: Row, clock: Clock) -> str:
+def _often(alert: Row, clock: TimeFormatter) -> str:
     count = alert["occurrences"]
     return "once" if count == 1 else f"{count} times, last {clock.words(alert['last_seen_at'])}"
 
 
-def _acknowledged(alert: Row, clock: Clock) -> str:
+def _acknowledged(alert: Row, clock: TimeFormatter) -> str:
     if alert["acknowledged_at"] is None:
         return "not acknowledged"
     after = duration(alert["received_at"], alert["acknowledged_at"])
     return f"by {alert['acknowledged_by']}, {clock.words(alert['acknowledged_at'])}: {after} after it was received"
 
 
-def _outcome(alert: Row, clock: Clock) -> str:
+def _outcome(alert: Row, clock: TimeFormatter) -> str:
     state = STATES.get(alert["status"], alert["status"])
     if alert["closed_at"] is None:
         return f"still open when this was made: {state}"
@@ -225,7 +225,7 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:
     return tag("table", head, tag("tbody", *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows)))
 
 
-def _timeline(lines: Sequence[Row], clock: Clock) -> Html:
+def _timeline(lines: Sequence[Row], clock: TimeFormatter) -> Html:
     rows = [
         (
             line["seq"],
@@ -240,7 +240,7 @@ def _timeline(lines: Sequence[Row], clock: Clock) -> Html:
     return _table(("No.", "Time", "What", "State after it", "By", "Note"), rows)
 
 
-def _notifications(rows: Sequence[Row], clock: Clock) -> Html:
+def _notifications(rows: Sequence[Row], clock: TimeFormatter) -> Html:
     if not rows:
         return tag("p", "No notification is on record.", cls="none")
 
@@ -270,7 +270,7 @@ def _plainly(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _occurrences(rows: Sequence[Row], clock: Clock) -> Html:
+def _occurrences(rows: Sequence[Row], clock: TimeFormatter) -> Html:
     cells = [
         (
             f"{clock.words(row['received_at'])}; by its own clock {clock.words(row['recorded_at'])}",
@@ -294,7 +294,7 @@ def _remarks(row: Row) -> str:
     return ", ".join([*own, *row["flags"], *(["clock not believed"] if row["clock_suspect"] else [])])
 
 
-def _track_words(pack: Row, clock: Clock) -> list[Html]:
+def _track_words(pack: Row, clock: TimeFormatter) -> list[Html]:
     track, zones = pack["track"], pack["place"]["zones"]
     if track["guard"] is None:
         return [tag("p", "There is no track: the source is not a guard, and no guard carried it.")]

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.alerts.evidence import hash_chain
-from services.alerts.evidence.hash_chain import Content, Head, Link, time_text
+from services.alerts.evidence.hash_chain import ChainContent, ChainHead, ChainLink, time_text
 from services.contracts.errors import Refused
 
 FORMAT = "vigil-evidence/1"
@@ -57,7 +57,7 @@ Pack = dict[str, Any]
 Row = Mapping[str, Any]
 
 
-class Window(msgspec.Struct, frozen=True):
+class TrackWindow(msgspec.Struct, frozen=True):
     """Time that the track covers. `cut_short` says that the alert went on for longer."""
 
     since: datetime
@@ -65,7 +65,7 @@ class Window(msgspec.Struct, frozen=True):
     cut_short: bool
 
 
-class Gathered(msgspec.Struct, frozen=True, kw_only=True):
+class PackRows(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that a pack is made of, as the database gave them in one snapshot."""
 
     tenant: Row
@@ -77,29 +77,29 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     timeline: Sequence[Row]
     links: Sequence[Row]
     links_cut: bool
-    head: Head | None
+    head: ChainHead | None
     notifications: Sequence[Row]
     guard: Row | None
-    window: Window
+    window: TrackWindow
     fixes: Sequence[Row]
     fixes_in_window: int
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     OK = "ok"
     FAILED = "FAILED"
     UNKNOWN = "unknown"
 
 
-class Check(msgspec.Struct, frozen=True):
+class PackCheck(msgspec.Struct, frozen=True):
     """Result of one check, with a text for users."""
 
     name: str
-    state: State
+    state: CheckState
     detail: str = ""
 
 
-def window_of(alert: Row, *, now: datetime) -> Window:
+def window_of(alert: Row, *, now: datetime) -> TrackWindow:
     """Return the window from 15 minutes before the alert to 15 minutes after its end.
 
     It is at most 24 hours long. It ends at `now` at the latest.
@@ -107,10 +107,10 @@ def window_of(alert: Row, *, now: datetime) -> Window:
     since = min(alert["recorded_at"], alert["received_at"]) - BEFORE
     wanted = min((alert["closed_at"] or now) + AFTER, max(now, since))
     until = min(wanted, since + LONGEST)
-    return Window(since, until, cut_short=until < wanted)
+    return TrackWindow(since, until, cut_short=until < wanted)
 
 
-def build(gathered: Gathered, *, made_by: str, now: datetime) -> Pack:
+def build(gathered: PackRows, *, made_by: str, now: datetime) -> Pack:
     """Return the document without its signature."""
     window = gathered.window
     timeline = [_with_hashes(row) for row in gathered.timeline]
@@ -219,7 +219,7 @@ def parse(data: bytes) -> Pack:
     return pack
 
 
-def check(pack: Pack, *, expected: str | None = None, own: str | None = None) -> list[Check]:
+def check(pack: Pack, *, expected: str | None = None, own: str | None = None) -> list[PackCheck]:
     """Return the results of all checks that need nothing but the pack.
 
     Args:
@@ -234,7 +234,7 @@ def check(pack: Pack, *, expected: str | None = None, own: str | None = None) ->
         _guarded("key", lambda given: _check_key(given, expected, own), pack),
     ]
     if pack.get("format") != FORMAT:
-        checks.insert(0, Check("format", State.FAILED, f"it is not {FORMAT}"))
+        checks.insert(0, PackCheck("format", CheckState.FAILED, f"it is not {FORMAT}"))
     return checks
 
 
@@ -244,7 +244,7 @@ def anchors(pack: Pack, *, tenant_id: int) -> dict[int, str]:
     Raises:
         Refused: the pack fails a check, or is of another tenant.
     """
-    failed = [check for check in check(pack) if check.state is State.FAILED]
+    failed = [check for check in check(pack) if check.state is CheckState.FAILED]
     if failed:
         raise Refused(f"the evidence file itself fails: {failed[0].name}: {failed[0].detail}")
     if pack["tenant"]["tenant_id"] != tenant_id:
@@ -277,7 +277,7 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number")
 
 
-def _guarded(name: str, of: Callable[[Pack], Check], pack: Pack) -> Check:
+def _guarded(name: str, of: Callable[[Pack], PackCheck], pack: Pack) -> PackCheck:
     """Run a check.
 
     A check that cannot read the pack has failed: a stranger's pack may hold anything.
@@ -285,76 +285,86 @@ def _guarded(name: str, of: Callable[[Pack], Check], pack: Pack) -> Check:
     try:
         return of(pack)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        return Check(name, State.FAILED, f"it cannot be read: {type(error).__name__}: {error}")
+        return PackCheck(name, CheckState.FAILED, f"it cannot be read: {type(error).__name__}: {error}")
 
 
-def _check_sections(pack: Pack) -> Iterable[Check]:
+def _check_sections(pack: Pack) -> Iterable[PackCheck]:
     given = pack.get("sections")
     noted: dict[str, Any] = given if isinstance(given, dict) else {}
     for name in dict.fromkeys((*SECTIONS, *(n for n in pack if n not in ("sections", "signature")), *noted)):
         if name not in SECTIONS:
-            yield Check(f"section {name}", State.FAILED, f"{FORMAT} has no such section")
+            yield PackCheck(f"section {name}", CheckState.FAILED, f"{FORMAT} has no such section")
         elif name not in pack:
-            yield Check(f"section {name}", State.FAILED, "it is not there")
+            yield PackCheck(f"section {name}", CheckState.FAILED, "it is not there")
         elif digest_of(pack[name]) != noted.get(name):
-            yield Check(f"section {name}", State.FAILED, "it is not what it was when the pack was made")
+            yield PackCheck(
+                f"section {name}", CheckState.FAILED, "it is not what it was when the pack was made"
+            )
         else:
-            yield Check(f"section {name}", State.OK)
+            yield PackCheck(f"section {name}", CheckState.OK)
 
 
-def _check_signature(pack: Pack) -> Check:
+def _check_signature(pack: Pack) -> PackCheck:
     signature = pack["signature"]
     signed = {**pack, "signature": {name: part for name, part in signature.items() if name != "value"}}
     public = base64.b64decode(signature["public_key"], validate=True)
     if signature["algorithm"] != "Ed25519" or signature["fingerprint"] != fingerprint(public):
-        return Check("signature", State.FAILED, "its algorithm or fingerprint is not that of its key")
+        return PackCheck(
+            "signature", CheckState.FAILED, "its algorithm or fingerprint is not that of its key"
+        )
     try:
         key = Ed25519PublicKey.from_public_bytes(public)
         key.verify(base64.b64decode(signature["value"], validate=True), json_bytes(signed))
     except InvalidSignature:
-        return Check("signature", State.FAILED, "the document is not what was signed")
-    return Check("signature", State.OK, f"Ed25519 by key {signature['fingerprint']}")
+        return PackCheck("signature", CheckState.FAILED, "the document is not what was signed")
+    return PackCheck("signature", CheckState.OK, f"Ed25519 by key {signature['fingerprint']}")
 
 
-def _check_timeline(pack: Pack) -> Check:
+def _check_timeline(pack: Pack) -> PackCheck:
     """Check that each row is of this alert and has its place in the chain."""
     alert = pack["alert"]
     for row in pack["timeline"]:
         if (row["alert_id"], row["tenant_id"]) != (alert["alert_id"], alert["tenant_id"]):
-            return Check("timeline", State.FAILED, f"seq {row['seq']} is of another alert")
+            return PackCheck("timeline", CheckState.FAILED, f"seq {row['seq']} is of another alert")
         if row["seq"] is None:
-            return Check("timeline", State.FAILED, f"the row of {row['at']} has no place in the chain")
-    return Check("timeline", State.OK, f"{len(pack['timeline'])} rows, all of this alert")
+            return PackCheck(
+                "timeline", CheckState.FAILED, f"the row of {row['at']} has no place in the chain"
+            )
+    return PackCheck("timeline", CheckState.OK, f"{len(pack['timeline'])} rows, all of this alert")
 
 
-def _check_chain(pack: Pack) -> Check:
+def _check_chain(pack: Pack) -> PackCheck:
     noted = pack["chain"]
     own = [link_of_row(row) for row in pack["timeline"]]
     links = sorted([*own, *map(_blind, noted["links"])], key=lambda link: link.seq)
-    head = None if noted["head"] is None else Head(noted["head"]["seq"], bytes.fromhex(noted["head"]["hash"]))
+    head = (
+        None
+        if noted["head"] is None
+        else ChainHead(noted["head"]["seq"], bytes.fromhex(noted["head"]["hash"]))
+    )
     cut = noted["cut_short"] is True
     faults = hash_chain.verify(links, tenant_id=pack["alert"]["tenant_id"], head=None if cut else head)
     if not links or links[0] is not min(own, key=lambda link: link.seq, default=None):
-        return Check("chain", State.FAILED, "it does not begin with this alert's first row")
+        return PackCheck("chain", CheckState.FAILED, "it does not begin with this alert's first row")
     if head is None:
-        return Check("chain", State.FAILED, "it has no head")
+        return PackCheck("chain", CheckState.FAILED, "it has no head")
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        return Check("chain", State.FAILED, f"{faults[0]}{more}")
+        return PackCheck("chain", CheckState.FAILED, f"{faults[0]}{more}")
     erased = sum(link.erased for link in links)
     words = f"seq {links[0].seq} to {links[-1].seq}, every link holds"
     words += f"; {erased} of them of alerts that were erased" if erased else ""
     words += f"; the head was at seq {head.seq}, further than a pack reaches" if cut else ""
-    return Check("chain", State.OK, words)
+    return PackCheck("chain", CheckState.OK, words)
 
 
-def link_of_row(row: Row) -> Link:
+def link_of_row(row: Row) -> ChainLink:
     """Return the link of a row of the section `timeline`."""
-    return Link(
+    return ChainLink(
         seq=row["seq"],
         prev_hash=bytes.fromhex(row["prev_hash"]),
         hash=bytes.fromhex(row["hash"]),
-        content=Content(
+        content=ChainContent(
             tenant_id=row["tenant_id"],
             alert_id=row["alert_id"],
             at=_moment(row["at"]),
@@ -378,8 +388,8 @@ def _moment(written: str) -> datetime:
     return at
 
 
-def _blind(row: Row) -> Link:
-    return Link(
+def _blind(row: Row) -> ChainLink:
+    return ChainLink(
         seq=row["seq"],
         prev_hash=bytes.fromhex(row["prev_hash"]),
         hash=bytes.fromhex(row["hash"]),
@@ -388,7 +398,7 @@ def _blind(row: Row) -> Link:
     )
 
 
-def _check_key(pack: Pack, expected: str | None, own: str | None) -> Check:
+def _check_key(pack: Pack, expected: str | None, own: str | None) -> PackCheck:
     """Check that the right key signed the pack: a forger can sign too, with another key.
 
     A pack of another company is no forgery. Its key is unknown, not wrong.
@@ -397,10 +407,12 @@ def _check_key(pack: Pack, expected: str | None, own: str | None) -> Check:
     if expected is not None:
         same = plain_fingerprint(expected) == found
         words = "the expected key" if same else f"not the expected key {plain_fingerprint(expected)}"
-        return Check("key", State.OK if same else State.FAILED, f"{found} is {words}")
+        return PackCheck("key", CheckState.OK if same else CheckState.FAILED, f"{found} is {words}")
     if own == found:
-        return Check("key", State.OK, f"{found} is the key of this installation")
-    return Check("key", State.UNKNOWN, f"compare {found} with the fingerprint that the company published")
+        return PackCheck("key", CheckState.OK, f"{found} is the key of this installation")
+    return PackCheck(
+        "key", CheckState.UNKNOWN, f"compare {found} with the fingerprint that the company published"
+    )
 
 
 def plain_fingerprint(text: str) -> str:

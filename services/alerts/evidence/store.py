@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, TextClause, text
 
 from services.alerts.evidence import pack
-from services.alerts.evidence.hash_chain import Content, Head, Link
-from services.alerts.evidence.pack import MAX_FIXES, MAX_LINKS, Gathered, Pack, Window
+from services.alerts.evidence.hash_chain import ChainContent, ChainHead, ChainLink
+from services.alerts.evidence.pack import MAX_FIXES, MAX_LINKS, Pack, PackRows, TrackWindow
 from services.contracts.errors import NotFound
 from services.contracts.ids import as_alert_id
-from services.outgoing.contact_addresses import shown_address
+from services.outgoing.contact_addresses import masked_address
 from services.platform.database import Database
 
 TENANT = text("SELECT tenant_id, name FROM tenant WHERE tenant_id = :tenant_id")
@@ -157,7 +157,7 @@ def export(
 
 def gather(
     connection: Connection, *, tenant_id: int, alert_id: str, now: datetime, say: Callable[[str], None]
-) -> Gathered:
+) -> PackRows:
     """Return the rows of a pack. Raises `NotFound`."""
     ids = {"tenant_id": tenant_id, "alert_id": as_alert_id(alert_id)}
     found = _rows(connection, ALERT, ids)
@@ -179,7 +179,7 @@ def gather(
     fixes = _fixes(connection, ids, guard, window)
     in_window = fixes[0].get("total", 0) if fixes else 0
     say(f"track: {len(fixes)} of {in_window} positions")
-    return Gathered(
+    return PackRows(
         tenant=_rows(connection, TENANT, ids)[0],
         alert=alert,
         site=next(iter(_rows(connection, SITE, {**ids, "site_id": site_id})), None),
@@ -198,12 +198,12 @@ def gather(
     )
 
 
-def head_of(connection: Connection, tenant_id: int) -> Head | None:
+def head_of(connection: Connection, tenant_id: int) -> ChainHead | None:
     row = connection.execute(HEAD, {"tenant_id": tenant_id}).one_or_none()
-    return None if row is None else Head(row.seq, bytes(row.hash))
+    return None if row is None else ChainHead(row.seq, bytes(row.hash))
 
 
-def links_of(connection: Connection, tenant_id: int, *, batch: int = BATCH) -> Iterator[list[Link]]:
+def links_of(connection: Connection, tenant_id: int, *, batch: int = BATCH) -> Iterator[list[ChainLink]]:
     """Yield the tenant's whole chain, batch by batch."""
     after = -(2**63)
     while True:
@@ -219,12 +219,12 @@ def unchained(connection: Connection, tenant_id: int) -> int:
     return int(connection.execute(UNCHAINED, {"tenant_id": tenant_id}).scalar_one())
 
 
-def _link(row: Any) -> Link:
+def _link(row: Any) -> ChainLink:
     erased = row.digest is not None
     content = (
         None
         if erased
-        else Content(
+        else ChainContent(
             tenant_id=row.tenant_id,
             alert_id=str(row.alert_id),
             at=row.at,
@@ -234,7 +234,7 @@ def _link(row: Any) -> Link:
             note=row.note,
         )
     )
-    return Link(
+    return ChainLink(
         seq=row.seq,
         prev_hash=bytes(row.prev_hash),
         hash=bytes(row.hash),
@@ -263,7 +263,7 @@ def _addressed(row: dict[str, Any]) -> dict[str, Any]:
 
     Push tokens and URLs are secrets of the recipient.
     """
-    shown = shown_address(row["channel"], row["recipient"])
+    shown = masked_address(row["channel"], row["recipient"])
     return {**row, "recipient": shown, "name": shown if row["name"] == row["recipient"] else row["name"]}
 
 
@@ -284,7 +284,7 @@ def _other_links(
 
 
 def _fixes(
-    connection: Connection, ids: dict[str, Any], guard: dict[str, Any] | None, window: Window
+    connection: Connection, ids: dict[str, Any], guard: dict[str, Any] | None, window: TrackWindow
 ) -> list[dict[str, Any]]:
     if guard is None:
         return []

@@ -27,40 +27,40 @@ PAUSE_S = 300.0
 Row = Mapping[str, Any]
 
 
-class Point(NamedTuple):
-    """Metres east and north of the map's origin; after `View.place`, pixels right and down."""
+class MapPoint(NamedTuple):
+    """Metres east and north of the map's origin; after `MapView.place`, pixels right and down."""
 
     x: float
     y: float
 
 
-class Stop(NamedTuple):
+class MapFix(NamedTuple):
     at: datetime
-    point: Point
+    point: MapPoint
 
 
-class Plane(NamedTuple):
+class MapPlane(NamedTuple):
     """Plane that touches the earth at the origin."""
 
     lat: float
     lon: float
 
-    def metres(self, lat: float, lon: float) -> Point:
+    def metres(self, lat: float, lon: float) -> MapPoint:
         """Return the metres east and north, by the shorter way around at the 180th meridian."""
         east = (lon - self.lon + 180.0) % 360.0 - 180.0
-        return Point(
+        return MapPoint(
             east * METRES_A_DEGREE * math.cos(math.radians(self.lat)), (lat - self.lat) * METRES_A_DEGREE
         )
 
 
-class View(NamedTuple):
+class MapView(NamedTuple):
     """Part of the plane that the picture shows."""
 
-    centre: Point
+    centre: MapPoint
     pixels_a_metre: float
 
-    def place(self, point: Point) -> Point:
-        return Point(
+    def place(self, point: MapPoint) -> MapPoint:
+        return MapPoint(
             WIDTH / 2 + (point.x - self.centre.x) * self.pixels_a_metre,
             HEIGHT / 2 - (point.y - self.centre.y) * self.pixels_a_metre,
         )
@@ -75,9 +75,9 @@ def track_map(pack: Mapping[str, Any]) -> Html:
         return tag(
             "p", "No position is known of this alert, its guard or its site: there is no map.", cls="none"
         )
-    plane = Plane(*origin)
+    plane = MapPlane(*origin)
     stops = [
-        Stop(datetime.fromisoformat(fix["recorded_at"]), plane.metres(fix["lat"], fix["lon"]))
+        MapFix(datetime.fromisoformat(fix["recorded_at"]), plane.metres(fix["lat"], fix["lon"]))
         for fix in fixes
     ]
     at = _point(plane, alert)
@@ -123,34 +123,34 @@ def _origin(alert: Row, fixes: Sequence[Row], site: Row | None) -> tuple[float, 
     return (site["lat"], site["lon"]) if site and site["lat"] is not None else None
 
 
-def _point(plane: Plane, row: Row | None) -> Point | None:
+def _point(plane: MapPlane, row: Row | None) -> MapPoint | None:
     if row is None or row["lat"] is None:
         return None
     return plane.metres(row["lat"], row["lon"])
 
 
-def _view(points: Sequence[Point]) -> View:
+def _view(points: Sequence[MapPoint]) -> MapView:
     xs, ys = [point.x for point in points], [point.y for point in points]
-    centre = Point((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2)
+    centre = MapPoint((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2)
     span_x = max(max(xs) - min(xs), LEAST_SPAN_M) * 1.3
     span_y = max(max(ys) - min(ys), LEAST_SPAN_M) * 1.3
-    return View(centre, min(WIDTH / span_x, HEIGHT / span_y))
+    return MapView(centre, min(WIDTH / span_x, HEIGHT / span_y))
 
 
-def _outline(plane: Plane, zone: Row) -> Iterator[list[Point]]:
+def _outline(plane: MapPlane, zone: Row) -> Iterator[list[MapPoint]]:
     """Yield the rings of a zone. A circle has sixty-four corners."""
     shape = json.loads(zone["area"])
     kind, corners = shape["type"], shape["coordinates"]
     if kind == "Point":
         centre, radius = plane.metres(corners[1], corners[0]), zone["radius_m"] or 0.0
         turns = (2 * math.pi * corner / 64 for corner in range(64))
-        yield [Point(centre.x + radius * math.cos(t), centre.y + radius * math.sin(t)) for t in turns]
+        yield [MapPoint(centre.x + radius * math.cos(t), centre.y + radius * math.sin(t)) for t in turns]
         return
     for rings in [corners] if kind == "Polygon" else corners if kind == "MultiPolygon" else []:
         yield from ([plane.metres(lat, lon) for lon, lat in ring] for ring in rings)
 
 
-def _coordinates(view: View, points: Iterable[Point]) -> str:
+def _coordinates(view: MapView, points: Iterable[MapPoint]) -> str:
     """Return points as SVG coordinates, each at most a little past the edge.
 
     A point far past the edge looks the same, and no viewer fails over huge numbers.
@@ -163,15 +163,15 @@ def _bound(pixels: float) -> float:
     return max(-20_000.0, min(20_000.0, pixels))
 
 
-def _zone(view: View, zone: Row, rings: Sequence[Sequence[Point]]) -> Html:
+def _zone(view: MapView, zone: Row, rings: Sequence[Sequence[MapPoint]]) -> Html:
     path = " ".join(f"M{_coordinates(view, ring)}Z" for ring in rings if ring)
     kind = "forbidden" if zone["kind"] == "forbidden" else "required"
     return tag("path", tag("title", f"{zone['name']} ({zone['kind']})"), d=path, cls=f"zone {kind}")
 
 
-def _line(view: View, stops: Sequence[Stop]) -> Iterator[Html]:
+def _line(view: MapView, stops: Sequence[MapFix]) -> Iterator[Html]:
     """Yield the line from fix to fix, dashed across pauses."""
-    run: list[Point] = []
+    run: list[MapPoint] = []
     for index, stop in enumerate(stops):
         before = stops[index - 1] if index else None
         if before is not None and (stop.at - before.at).total_seconds() > PAUSE_S:
@@ -192,7 +192,7 @@ def _arrow_head() -> Html:
     return tag("defs", tag("marker", shape, id="arrow", **marker))
 
 
-def _arrows(view: View, stops: Sequence[Stop]) -> Iterator[Html]:
+def _arrows(view: MapView, stops: Sequence[MapFix]) -> Iterator[Html]:
     """Yield some arrows along the line, in the direction of the guard."""
     placed = [view.place(stop.point) for stop in stops]
     length = sum(math.dist(a, b) for a, b in zip(placed, placed[1:], strict=False))
@@ -202,34 +202,34 @@ def _arrows(view: View, stops: Sequence[Stop]) -> Iterator[Html]:
         gone += step
         if gone >= every and step > 0:
             gone = 0.0
-            middle = Point((one.x + other.x) / 2, (one.y + other.y) / 2)
+            middle = MapPoint((one.x + other.x) / 2, (one.y + other.y) / 2)
             ends = f"{one.x:.1f},{one.y:.1f} {middle.x:.1f},{middle.y:.1f} {other.x:.1f},{other.y:.1f}"
             yield tag("polyline", points=ends, cls="way", **{"marker-mid": "url(#arrow)"})
 
 
-def _times(view: View, stops: Sequence[Stop]) -> Iterator[Html]:
+def _times(view: MapView, stops: Sequence[MapFix]) -> Iterator[Html]:
     """Yield time labels at even steps of time.
 
     A label that would cover another is left out, but never the first or the last.
     """
     chosen = _chosen(stops)
-    taken: list[Point] = []
+    taken: list[MapPoint] = []
     for stop in chosen:
         x, y = view.place(stop.point)
         ends = stop in (stops[0], stops[-1])
         if not ends and any(abs(x - t.x) < 62 and abs(y - t.y) < 16 for t in taken):
             continue
-        taken.append(Point(x, y))
+        taken.append(MapPoint(x, y))
         yield tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="4", cls="mark")
         yield tag("text", f"{stop.at:%H:%M:%S}", x=f"{x + 7:.1f}", y=f"{y - 5:.1f}", cls="time")
 
 
-def _chosen(stops: Sequence[Stop]) -> list[Stop]:
+def _chosen(stops: Sequence[MapFix]) -> list[MapFix]:
     if len(stops) <= 2:
         return list(stops)
     first, last = stops[0].at, stops[-1].at
     wanted = [first + (last - first) * step / LABELS for step in range(1, LABELS)]
-    between: list[Stop] = []
+    between: list[MapFix] = []
     for stop in stops[1:-1]:
         if wanted and stop.at >= wanted[0]:
             between.append(stop)
@@ -237,20 +237,20 @@ def _chosen(stops: Sequence[Stop]) -> list[Stop]:
     return [stops[0], stops[-1], *between]
 
 
-def _alert(view: View, at: Point) -> Iterator[Html]:
+def _alert(view: MapView, at: MapPoint) -> Iterator[Html]:
     x, y = view.place(at)
     yield tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="13", cls="alert ring")
     yield tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="5", cls="alert dot")
     yield tag("text", "ALERT", x=f"{x + 16:.1f}", y=f"{y + 18:.1f}", cls="alert word")
 
 
-def _site(view: View, at: Point, site: Row) -> Iterator[Html]:
+def _site(view: MapView, at: MapPoint, site: Row) -> Iterator[Html]:
     x, y = view.place(at)
     yield tag("rect", x=f"{x - 6:.1f}", y=f"{y - 6:.1f}", width="12", height="12", cls="site")
     yield tag("text", site["name"], x=f"{x + 10:.1f}", y=f"{y + 5:.1f}", cls="site word")
 
 
-def _scale(view: View) -> Iterator[Html]:
+def _scale(view: MapView) -> Iterator[Html]:
     metres = nice_metres(WIDTH / 4 / view.pixels_a_metre)
     length, y = metres * view.pixels_a_metre, HEIGHT - 22
     yield tag("path", d=f"M20,{y - 6:g}V{y:g}H{20 + length:.1f}V{y - 6:g}", cls="scale")

@@ -43,7 +43,7 @@ BODIES: Mapping[str, type] = {
 }
 
 
-class Spoken(msgspec.Struct, frozen=True):
+class DeadLetterOwners(msgspec.Struct, frozen=True):
     """Tenants and sources in a dead letter.
 
     Attributes:
@@ -65,15 +65,15 @@ def event_type_of(queue: str) -> str:
     return head.removeprefix("evt-").partition("-")[2] if head.startswith("evt-") else ""
 
 
-def spoken_of(queue: str, body: bytes) -> Spoken:
+def owners_of(queue: str, body: bytes) -> DeadLetterOwners:
     """Return the tenants and sources of the event that was meant for this queue."""
     kind = BODIES.get(event_type_of(queue))
     if kind is None:
-        return Spoken(readable=False)
+        return DeadLetterOwners(readable=False)
     try:
         event: msgspec.Struct = msgspec.msgpack.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Spoken(readable=False)
+        return DeadLetterOwners(readable=False)
     tenants, sources = set[int](), set[str]()
     for part in _parts(event):
         tenant_id = getattr(part, "tenant_id", None)
@@ -83,10 +83,10 @@ def spoken_of(queue: str, body: bytes) -> Spoken:
             isinstance(part, Origin | Receipt | RejectedMessage | SourceFlood) and part.source_id is not None
         ):
             sources.add(part.source_id)
-    return Spoken(frozenset(tenants), frozenset(sources), readable=bool(tenants or sources))
+    return DeadLetterOwners(frozenset(tenants), frozenset(sources), readable=bool(tenants or sources))
 
 
-def belongs(spoken: Spoken, tenant_id: int, tenant_of: Mapping[str, int]) -> bool:
+def belongs(spoken: DeadLetterOwners, tenant_id: int, tenant_of: Mapping[str, int]) -> bool:
     """Return whether the whole dead letter is this tenant's.
 
     A dead letter about two tenants is visible to neither.

@@ -12,9 +12,9 @@ from sqlalchemy import text
 
 from services.contracts.errors import NotFound, Refused
 from services.contracts.pagination import check_limit, check_tenant
-from services.directory.dead_letters.ownership import belongs, spoken_of
+from services.directory.dead_letters.ownership import belongs, owners_of
 from services.messaging import dead_letter_queue
-from services.messaging.dead_letter_queue import DeadLetter
+from services.messaging.dead_letter_queue import QueuedDeadLetter
 from services.platform.config import Config
 from services.platform.database import Database
 
@@ -39,21 +39,21 @@ class DeadLetters:
         self._again_after_s = min(config.amqp.retry_delays_s)
         self._database = database
 
-    def look(self, tenant_id: int | None) -> list[DeadLetter]:
+    def oldest(self, tenant_id: int | None) -> list[QueuedDeadLetter]:
         """Return dead letters, oldest first; those of all tenants when `tenant_id` is None.
 
         Raises:
             Unavailable: the message bus does not answer.
         """
-        letters = dead_letter_queue.look(self._uri, limit=LOOKED_AT)
+        letters = dead_letter_queue.oldest_dead_letters(self._uri, limit=LOOKED_AT)
         if tenant_id is None:
             return letters
         mine = self._of(letters, tenant_id)
         return [letter for letter in letters if mine(letter)]
 
-    def find(self, letter_id: str, tenant_id: int | None) -> DeadLetter:
+    def find(self, letter_id: str, tenant_id: int | None) -> QueuedDeadLetter:
         """Return a dead letter. Raises `NotFound`, also for one of another tenant."""
-        for letter in self.look(tenant_id):
+        for letter in self.oldest(tenant_id):
             if letter.id == letter_id:
                 return letter
         raise NotFound(f"no dead letter {letter_id[:100]!r}; list the dead letters to see the valid ids")
@@ -75,15 +75,15 @@ class DeadLetters:
                 " the dead letters again"
             )
 
-    def _of(self, letters: Iterable[DeadLetter], tenant_id: int) -> Callable[[DeadLetter], bool]:
-        spoken = {id(letter): spoken_of(letter.queue, letter.body) for letter in letters}
+    def _of(self, letters: Iterable[QueuedDeadLetter], tenant_id: int) -> Callable[[QueuedDeadLetter], bool]:
+        spoken = {id(letter): owners_of(letter.queue, letter.body) for letter in letters}
         ids = sorted({source for said in spoken.values() for source in said.sources})
         with self._database.across() as connection:
             owners = {row.source_id: row.tenant_id for row in connection.execute(OWNERS, {"ids": ids})}
         return lambda letter: belongs(spoken[id(letter)], tenant_id, owners)
 
 
-class LetterCalls:
+class DeadLetterRpc:
     """Calls about dead letters, as the directory service serves them.
 
     `across` means all tenants, with dead letters of unknown tenants. It is for users of the
@@ -98,7 +98,7 @@ class LetterCalls:
     ) -> list[dict[str, Any]]:
         """Return dead letters, oldest first. None is removed."""
         check_limit(limit, most=MAX_LISTED)
-        return [_shown(letter) for letter in self._letters.look(_whose(tenant_id, across))[:limit]]
+        return [_shown(letter) for letter in self._letters.oldest(_whose(tenant_id, across))[:limit]]
 
     def get_dead_letter(self, *, tenant_id: int, letter_id: str, across: bool = False) -> dict[str, Any]:
         """Return one dead letter with the history of its tries and its decoded body.
@@ -130,9 +130,9 @@ def _whose(tenant_id: object, across: object) -> int | None:
     return None if across else checked
 
 
-def _shown(letter: DeadLetter) -> dict[str, Any]:
+def _shown(letter: QueuedDeadLetter) -> dict[str, Any]:
     last = letter.history[-1] if letter.history else {}
-    spoken = spoken_of(letter.queue, letter.body)
+    spoken = owners_of(letter.queue, letter.body)
     return {
         "id": letter.id,
         "queue": letter.queue,

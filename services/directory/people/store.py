@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from services.contracts.errors import Conflict, NotFound
-from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.pagination import ListOrder, beyond, check_limit
 from services.contracts.people import (
     DeviceProfile,
     GuardProfile,
@@ -26,10 +26,10 @@ from services.platform.database import Database
 Kind = Literal["guard", "site", "device"]
 Key = str | int
 MAX_LISTED = 1000
-CHANGES_ORDER = Order((("change_id", "bigint"),), descending=True)
+CHANGES_ORDER = ListOrder((("change_id", "bigint"),), descending=True)
 
 
-class Shape(NamedTuple):
+class ProfileTable(NamedTuple):
     """Table of a kind of profile, the column of its key, its type and its picture's column."""
 
     table: str
@@ -38,10 +38,10 @@ class Shape(NamedTuple):
     picture: str = ""
 
 
-SHAPES: Mapping[Kind, Shape] = {
-    "guard": Shape("guard_profile", "guard_id", GuardProfile, "photo"),
-    "site": Shape("site_profile", "site_id", SiteProfile),
-    "device": Shape("device_profile", "device_id", DeviceProfile, "picture"),
+SHAPES: Mapping[Kind, ProfileTable] = {
+    "guard": ProfileTable("guard_profile", "guard_id", GuardProfile, "photo"),
+    "site": ProfileTable("site_profile", "site_id", SiteProfile),
+    "device": ProfileTable("device_profile", "device_id", DeviceProfile, "picture"),
 }
 
 

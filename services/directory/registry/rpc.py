@@ -15,7 +15,7 @@ from services.directory.registry.store import CONTACT_FIELDS, DirectoryStore
 from services.outgoing.contact_addresses import check_contact
 
 
-class Register:
+class RegistryRpc:
     """Changes of the register, as the directory service serves them."""
 
     def __init__(self, store: DirectoryStore) -> None:

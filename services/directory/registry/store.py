@@ -11,10 +11,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from services.contracts.errors import Conflict, NotFound, Refused
-from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.pagination import ListOrder, beyond, check_limit
 from services.directory.registry import offline_limit
 from services.directory.registry.source_ids import NOT_FREE
-from services.outgoing.contact_addresses import check_contact, shown_contact
+from services.outgoing.contact_addresses import check_contact, masked_contact
 from services.platform.database import Database
 
 MAX_LISTED = 100_000
@@ -39,16 +39,16 @@ LISTS = {
     " WHERE tenant_id = :tenant_id",
 }
 ORDERS = {
-    "tenant": Order((("tenant_id", "bigint"),)),
-    "site": Order((("site_id", "bigint"),)),
-    "guard": Order((("guard_id", "text"),)),
-    "device": Order((("device_id", "text"),)),
-    "user": Order((("user_id", "bigint"),)),
-    "group": Order((("group_id", "bigint"),)),
-    "shift": Order((("starts_at", "timestamptz"), ("shift_id", "bigint")), descending=True),
-    "contact": Order((("contact_id", "bigint"),)),
+    "tenant": ListOrder((("tenant_id", "bigint"),)),
+    "site": ListOrder((("site_id", "bigint"),)),
+    "guard": ListOrder((("guard_id", "text"),)),
+    "device": ListOrder((("device_id", "text"),)),
+    "user": ListOrder((("user_id", "bigint"),)),
+    "group": ListOrder((("group_id", "bigint"),)),
+    "shift": ListOrder((("starts_at", "timestamptz"), ("shift_id", "bigint")), descending=True),
+    "contact": ListOrder((("contact_id", "bigint"),)),
 }
-SHOWN: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"contact": shown_contact}
+SHOWN: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"contact": masked_contact}
 """Functions that mask the secrets of a row. Secrets are written and never read back."""
 INSERTS = {
     "tenant": "INSERT INTO tenant (tenant_id, name) VALUES (:tenant_id, :name) RETURNING tenant_id",
@@ -266,7 +266,7 @@ class DirectoryStore:
             if row is None:
                 raise NotFound(f"no contact {name!r} in tenant {tenant_id}")
             before = dict(row)
-            shown = shown_contact(before)
+            shown = masked_contact(before)
             given = {f: v for f, v in changes.items() if f not in ("push_token", "url") or v != shown[f]}
             after = before | given
             addresses = {field: after[field] for field in ("email", "phone", "push_token", "url")}

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import text
 
 from services.contracts.errors import NotFound, Refused
-from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.pagination import ListOrder, beyond, check_limit
 from services.platform.config import Config
 from services.platform.database import Database
 
@@ -33,7 +33,7 @@ LIST = (
     "SELECT bar_id, tenant_id, issuer, subject, since, until, by, reason FROM barred_subject"
     " WHERE tenant_id = :tenant_id"
 )
-ORDER = Order((("bar_id", "bigint"),))
+ORDER = ListOrder((("bar_id", "bigint"),))
 IN_FORCE = text(
     "SELECT tenant_id, issuer, subject, until FROM barred_subject WHERE until IS NULL OR until > :since"
 )

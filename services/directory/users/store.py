@@ -46,7 +46,7 @@ REVOKED_SESSIONS = text("SELECT session_id FROM user_session WHERE revoked_at > 
 FORGET = text("DELETE FROM user_session WHERE expires_at < :before")
 
 
-class Refreshed(NamedTuple):
+class RefreshedSession(NamedTuple):
     """Session that goes on: its user, its id, and its final end."""
 
     user: dict[str, Any]
@@ -58,7 +58,7 @@ class Reused(NotAuthenticated):
     """A refresh token came a second time: somebody has a copy. Its session is ended."""
 
 
-class PeopleStore:
+class UserStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -68,16 +68,18 @@ class PeopleStore:
             row = connection.execute(FIND_USER, {"login": login}).one_or_none()
             return None if row is None else dict(row._mapping)
 
-    def open(self, user: dict[str, Any], *, token: str, now: datetime, lifetime: timedelta) -> Refreshed:
+    def open(
+        self, user: dict[str, Any], *, token: str, now: datetime, lifetime: timedelta
+    ) -> RefreshedSession:
         """Open a session that `token` can refresh."""
         session_id = uuid4()
         values = {"session_id": session_id, "tenant_id": user["tenant_id"], "user_id": user["user_id"]}
         with self._database.people() as connection:
             connection.execute(OPEN, {**values, "now": now, "expires_at": now + lifetime})
             connection.execute(ADD_TOKEN, {**values, "token_hash": token_hash(token), "now": now})
-        return Refreshed(user, str(session_id), now + lifetime)
+        return RefreshedSession(user, str(session_id), now + lifetime)
 
-    def refresh(self, token: str, *, fresh: str, now: datetime) -> Refreshed:
+    def refresh(self, token: str, *, fresh: str, now: datetime) -> RefreshedSession:
         """Exchange a refresh token for the next one. Raises `NotAuthenticated`, `Reused`."""
         with self._database.people() as connection:
             row = connection.execute(FIND_TOKEN, {"token_hash": token_hash(token)}).one_or_none()
@@ -88,7 +90,7 @@ class PeopleStore:
                 user = {
                     name: getattr(row, name) for name in ("user_id", "tenant_id", "login", "name", "role")
                 }
-                return Refreshed(user, str(row.session_id), row.expires_at)
+                return RefreshedSession(user, str(row.session_id), row.expires_at)
             if row is not None and row.used_at is not None:
                 self._revoke(connection, row.session_id, now=now, why="refresh token used twice")
         # Raise here: the revocation must be committed, not rolled back with the error.

@@ -17,7 +17,7 @@ from eventlet import tpool
 from eventlet.semaphore import Semaphore
 
 from services.contracts.errors import TooMany
-from services.directory.zones.store import Judge
+from services.directory.zones.store import FunctionRunner
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,7 +38,7 @@ class GeometryThread:
         self._longest_wait_s = longest_wait_s
         self._inside: Counter[int] = Counter()
 
-    def of(self, tenant_id: int) -> Judge:
+    def of(self, tenant_id: int) -> FunctionRunner:
         """Return a runner of functions for this tenant.
 
         It raises the exceptions of the function.
@@ -47,7 +47,7 @@ class GeometryThread:
             TooMany: there are too many checks already, of all tenants or of this one, or
                 `longest_wait_s` has passed.
         """
-        return cast(Judge, partial(self._run, tenant_id))
+        return cast(FunctionRunner, partial(self._run, tenant_id))
 
     def _run(self, tenant_id: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         busy = TooMany("many zones are being checked; try again in a few seconds")

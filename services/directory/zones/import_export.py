@@ -12,7 +12,7 @@ from services.contracts.errors import Conflict, NotFound, Refused, TooMany
 from services.directory.zones.store import ZoneStore, drafted
 from services.geofencing.files import features, geojson, kml
 from services.geofencing.files.features import Feature, without_twins
-from services.geofencing.rings import shown
+from services.geofencing.rings import as_text
 from services.geofencing.validation import changed, draft_of
 from services.platform.files.text_files import check_not_binary, first_text
 
@@ -22,7 +22,7 @@ BATCH = 100
 """Zones in one transaction."""
 
 
-class Outcome(msgspec.Struct, kw_only=True):
+class FeatureOutcome(msgspec.Struct, kw_only=True):
     """Outcome of a feature: `added`, `changed`, `unchanged`, `refused` or `left`.
 
     A feature is `left` when others were refused and the import was to be all or nothing.
@@ -37,7 +37,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     ignored: tuple[str, ...] = ()
 
 
-class Undone(Exception):  # noqa: N818 - not an error: how a transaction is left without a trace
+class RollbackSignal(Exception):  # noqa: N818 - not an error: how a transaction is left without a trace
     """Signal that rolls a transaction back."""
 
 
@@ -63,10 +63,10 @@ def check_format(value: object) -> Format:
     for known in FORMATS:
         if value == known:
             return known
-    raise Refused(f"format is {shown(value)}; it must be one of {', '.join(FORMATS)}")
+    raise Refused(f"format is {as_text(value)}; it must be one of {', '.join(FORMATS)}")
 
 
-class Import:
+class ZoneImport:
     """Import of features into a tenant.
 
     Args:
@@ -94,16 +94,18 @@ class Import:
         self._dry = dry
         self._names = store.names(tenant_id=tenant_id)
 
-    def run(self, features: list[Feature], *, say: Callable[[int], None] = lambda _: None) -> list[Outcome]:
+    def run(
+        self, features: list[Feature], *, say: Callable[[int], None] = lambda _: None
+    ) -> list[FeatureOutcome]:
         """Return the outcome of each feature. `say` is called with the number so far."""
-        outcomes: list[Outcome] = []
+        outcomes: list[FeatureOutcome] = []
         size = max(len(features), 1) if self._whole else BATCH
         for start in range(0, len(features), size):
             self._batch(features[start : start + size], outcomes, say)
         return outcomes
 
     def _batch(
-        self, features: Iterable[Feature], outcomes: list[Outcome], say: Callable[[int], None]
+        self, features: Iterable[Feature], outcomes: list[FeatureOutcome], say: Callable[[int], None]
     ) -> None:
         try:
             with self._store.transaction(self._tenant_id) as connection:
@@ -111,16 +113,18 @@ class Import:
                     outcomes.append(self._take(connection, feature))
                     say(len(outcomes))
                 self._undo_if_meant(outcomes)
-        except Undone:
+        except RollbackSignal:
             if not self._dry:
                 _leave(outcomes)
 
-    def _undo_if_meant(self, outcomes: list[Outcome]) -> None:
+    def _undo_if_meant(self, outcomes: list[FeatureOutcome]) -> None:
         if self._dry or (self._whole and any(outcome.outcome == "refused" for outcome in outcomes)):
-            raise Undone
+            raise RollbackSignal
 
-    def _take(self, connection: Connection, feature: Feature) -> Outcome:
-        outcome = Outcome(index=feature.index, name=feature.name, outcome="refused", ignored=feature.ignored)
+    def _take(self, connection: Connection, feature: Feature) -> FeatureOutcome:
+        outcome = FeatureOutcome(
+            index=feature.index, name=feature.name, outcome="refused", ignored=feature.ignored
+        )
         if feature.reason:
             outcome.reason = feature.reason
             return outcome
@@ -159,7 +163,7 @@ def resolved(fields: Mapping[str, Any], ids: Mapping[str, Mapping[str, int]]) ->
             name = fields[kind]
             if name is not None and name not in known:
                 raise NotFound(
-                    f"{kind} is {shown(name)}, which this tenant does not have; `vigil {kind} add` adds one"
+                    f"{kind} is {as_text(name)}, which this tenant does not have; `vigil {kind} add` adds one"
                 )
             found[f"{kind}_id"] = None if name is None else known[name]
     if "guard" in fields:
@@ -167,7 +171,7 @@ def resolved(fields: Mapping[str, Any], ids: Mapping[str, Mapping[str, int]]) ->
     return found
 
 
-def _leave(outcomes: list[Outcome]) -> None:
+def _leave(outcomes: list[FeatureOutcome]) -> None:
     """Mark the valid features of an import that was rolled back because of the others."""
     for outcome in outcomes:
         if outcome.outcome != "refused":

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, text
 
 from services.contracts.errors import Refused, TooMany
 from services.directory.zones.import_export import resolved
-from services.directory.zones.store import GET, Judge, ZoneStore, at_once, drafted
+from services.directory.zones.store import GET, FunctionRunner, ZoneStore, at_once, drafted
 from services.geofencing.files.features import Feature
-from services.geofencing.validation import Draft, changed, draft_of
+from services.geofencing.validation import ZoneDraft, changed, draft_of
 
 TIME_ZONES = text("SELECT site_id, time_zone FROM site WHERE tenant_id = :tenant_id")
 GUARD = text("SELECT 1 FROM guard WHERE tenant_id = :tenant_id AND guard_id = :guard_id")
@@ -47,7 +47,7 @@ class ZoneEdits:
         names: Mapping[str, Mapping[str, int]],
         *,
         tenant_id: int,
-        judge: Judge = at_once,
+        judge: FunctionRunner = at_once,
     ) -> None:
         self._connection = connection
         self._judge = judge
@@ -86,7 +86,7 @@ class ZoneEdits:
             zone=self._shown(draft, version),
         )
 
-    def _check(self, draft: Draft) -> None:
+    def _check(self, draft: ZoneDraft) -> None:
         """Check the constraints that the database would check in an import. Raises `Refused`."""
         if draft.guard_id is None:
             return
@@ -94,7 +94,7 @@ class ZoneEdits:
         if self._connection.execute(GUARD, values).first() is None:
             raise Refused("guard is not a guard of this tenant; `vigil guard list` shows them")
 
-    def _shown(self, draft: Draft, version: int) -> dict[str, Any]:
+    def _shown(self, draft: ZoneDraft, version: int) -> dict[str, Any]:
         return {
             **draft.columns(),
             "area": draft.columns()["area"].hex(),

@@ -10,11 +10,11 @@ import msgspec
 from services.contracts.errors import Refused
 from services.contracts.pagination import check_tenant
 from services.directory.zones import import_export
-from services.directory.zones.import_export import Import
+from services.directory.zones.import_export import ZoneImport
 from services.directory.zones.import_preview import check_edits, edits_of
 from services.directory.zones.store import ZoneStore
 from services.geofencing.files.features import Feature
-from services.geofencing.shapes import Measures, Shape, measure, positions_in
+from services.geofencing.shapes import Shape, ShapeSize, measure, positions_in
 from services.geofencing.validation import draft_of
 
 MAX_TEXT = 4 * 1024 * 1024
@@ -23,7 +23,7 @@ MAX_CORNERS = 50_000
 """Limit of corners of a file in a call. `vigil zone import` takes larger files."""
 
 
-class ZoneCalls:
+class ZoneRpc:
     """Calls about zones, as the directory service serves them. `area` is always a GeoJSON geometry.
 
     A change makes a new version, in force two seconds later. `by` is recorded with it.
@@ -88,7 +88,7 @@ class ZoneCalls:
             Refused: a field is wrong. The text names it.
         """
         check_tenant(tenant_id)
-        measures: Measures = self._zones.judge_of(tenant_id)(_measured, fields)
+        measures: ShapeSize = self._zones.judge_of(tenant_id)(_measured, fields)
         return measures._asdict()
 
     def get_zone(
@@ -119,7 +119,7 @@ class ZoneCalls:
             Refused: the text is no such file at all.
         """
         features = self._zones.judge_of(tenant_id)(_read, document, format)
-        taken = Import(
+        taken = ZoneImport(
             self._zones, tenant_id=tenant_id, by=by, update=update, whole=all_or_nothing, dry=dry_run
         )
         return [msgspec.structs.asdict(outcome) for outcome in taken.run(features)]
@@ -174,7 +174,7 @@ class ZoneCalls:
         return int(self._zones.add(fields, tenant_id=tenant_id, by=by)["zone_id"])
 
 
-def _measured(fields: Mapping[str, Any]) -> Measures:
+def _measured(fields: Mapping[str, Any]) -> ShapeSize:
     draft = draft_of(fields)
     return measure(Shape(draft.area, draft.radius_m))
 

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from services.contracts.errors import Conflict, NotFound
-from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.pagination import ListOrder, beyond, check_limit
 from services.geofencing.files import geojson
-from services.geofencing.validation import FIELDS, Draft, changed, draft_of, plain_text, row_id
+from services.geofencing.validation import FIELDS, ZoneDraft, changed, draft_of, plain_text, row_id
 from services.platform.database import Database
 
 MAX_LISTED = 100_000
@@ -22,7 +22,7 @@ COLUMNS = (
     "zone_id, tenant_id, site_id, name, kind, version, enabled, group_id, guard_id, speed_limit_mps, schedule,"
     " confirmation, changed_by, in_force_from, ST_AsBinary(area) AS area, radius_m"
 )
-BY_ID = Order((("zone_id", "bigint"),))
+BY_ID = ListOrder((("zone_id", "bigint"),))
 LIST = f"SELECT {COLUMNS} FROM zone WHERE tenant_id = :tenant_id AND {{beyond}} {BY_ID.clause} LIMIT :limit"
 GET = text(f"SELECT {COLUMNS} FROM zone WHERE tenant_id = :tenant_id AND name = :name")
 GET_BY_ID = text(f"SELECT {COLUMNS} FROM zone WHERE tenant_id = :tenant_id AND zone_id = :zone_id")
@@ -68,7 +68,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Judge(Protocol):
+class FunctionRunner(Protocol):
     """Runner of a pure function that may compute for long; `GeometryThread` where others wait."""
 
     def __call__(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -91,8 +91,8 @@ class ZoneStore:
         self,
         database: Database,
         *,
-        judge_of: Callable[[int], Judge] = lambda _: at_once,
-        beside: Judge = at_once,
+        judge_of: Callable[[int], FunctionRunner] = lambda _: at_once,
+        beside: FunctionRunner = at_once,
     ) -> None:
         self._database = database
         self.judge_of = judge_of
@@ -114,7 +114,7 @@ class ZoneStore:
         with self._database.of(tenant_id) as connection:
             return self.insert(connection, draft, tenant_id=tenant_id, by=by)
 
-    def insert(self, connection: Connection, draft: Draft, *, tenant_id: int, by: str) -> dict[str, Any]:
+    def insert(self, connection: Connection, draft: ZoneDraft, *, tenant_id: int, by: str) -> dict[str, Any]:
         with _telling(draft):
             values = {**draft.columns(), "tenant_id": tenant_id, "by": plain_text(by, "by")}
             row = connection.execute(INSERT, values).one()
@@ -237,10 +237,10 @@ class ZoneStore:
                     return found
 
 
-def drafted(row: Any) -> Draft:
+def drafted(row: Any) -> ZoneDraft:
     """Return a row of `find` as a draft."""
     values = {name: getattr(row, name) for name in FIELDS}
-    return Draft(**values | {"area": shapely.from_wkb(bytes(row.area))})
+    return ZoneDraft(**values | {"area": shapely.from_wkb(bytes(row.area))})
 
 
 def _with_area(row: Any) -> dict[str, Any]:
@@ -257,7 +257,7 @@ def _shown(row: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _telling(draft: Draft) -> Iterator[None]:
+def _telling(draft: ZoneDraft) -> Iterator[None]:
     """Convert errors of the database into errors for the caller."""
     try:
         yield

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from services.contracts.errors import Refused
-from services.geofencing.rings import shown
+from services.geofencing.rings import as_text
 from services.geofencing.validation import name_of
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
@@ -101,7 +101,9 @@ def _value(key: str, value: Any) -> Any:
     """
     if not isinstance(value, str):
         if key in REFERENCES and value is not None:
-            raise Refused(f"{key} is {shown(value)}; it must be a {'guard id' if key == 'guard' else 'name'}")
+            raise Refused(
+                f"{key} is {as_text(value)}; it must be a {'guard id' if key == 'guard' else 'name'}"
+            )
         return value
     text = value.strip()
     if key != "name" and not text:
@@ -112,7 +114,7 @@ def _value(key: str, value: Any) -> Any:
         return _document(key, text)
     if key == "enabled":
         if text.lower() not in SWITCH:
-            raise Refused(f"enabled is {shown(text)}; it must be true or false")
+            raise Refused(f"enabled is {as_text(text)}; it must be true or false")
         return SWITCH[text.lower()]
     return text
 
@@ -121,7 +123,7 @@ def _number(key: str, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise Refused(f"{key} is {shown(text)}; it must be a number") from error
+        raise Refused(f"{key} is {as_text(text)}; it must be a number") from error
 
 
 def _document(key: str, text: str) -> Any:

@@ -14,7 +14,7 @@ from services.contracts.errors import Refused
 from services.geofencing import antimeridian, shapes
 from services.geofencing.files import features
 from services.geofencing.files.features import Feature, feature_of
-from services.geofencing.rings import shown
+from services.geofencing.rings import as_text
 from services.platform.files.text_files import check_not_binary, text_of
 
 SAVE_AS = "GeoJSON in UTF-8"
@@ -98,7 +98,7 @@ def decode(document: str | bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Refused(f"the file is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise Refused(f"the file is JSON, but {shown(found)}; a GeoJSON FeatureCollection is required")
+        raise Refused(f"the file is JSON, but {as_text(found)}; a GeoJSON FeatureCollection is required")
     return found
 
 
@@ -113,7 +113,7 @@ def _nodes(found: dict[str, Any]) -> list[Any]:
         return [found]
     if kind in GEOMETRIES:
         return [{"type": "Feature", "properties": found.get("properties"), "geometry": found}]
-    raise Refused(f"type is {shown(kind)}; a GeoJSON FeatureCollection, Feature or geometry is required")
+    raise Refused(f"type is {as_text(kind)}; a GeoJSON FeatureCollection, Feature or geometry is required")
 
 
 def _feature(index: int, node: Any) -> Feature:

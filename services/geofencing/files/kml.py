@@ -20,7 +20,7 @@ from services.contracts.errors import Refused
 from services.geofencing import antimeridian
 from services.geofencing.files import features
 from services.geofencing.files.features import Feature, feature_of
-from services.geofencing.rings import shown
+from services.geofencing.rings import as_text
 from services.platform.files.safe_xml import parse
 from services.platform.files.text_files import check_not_binary
 
@@ -59,7 +59,7 @@ class Placemark:
         return feature_of(index, self.properties, area, reason=self.reason)
 
 
-class Reader:
+class KmlReader:
     """Handler of expat's events. It keeps the Placemarks."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Reader:
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         name = tag.rpartition(":")[2]
         if not self._path and name != "kml":
-            raise Refused(f"the file is XML, but not KML: its root is {shown(name)}")
+            raise Refused(f"the file is XML, but not KML: its root is {as_text(name)}")
         if len(self._path) >= DEEPEST:
             raise Refused(f"the file has elements {DEEPEST} deep or more; a KML file of zones has fewer")
         self._path.append(name)
@@ -119,7 +119,7 @@ class Reader:
         positions = [_position(word) for word in text.split()]
         if None in positions:
             wrong = text.split()[positions.index(None)]
-            mark.reason = f"coordinates hold {shown(wrong)}; each is LON,LAT or LON,LAT,ALTITUDE"
+            mark.reason = f"coordinates hold {as_text(wrong)}; each is LON,LAT or LON,LAT,ALTITUDE"
         elif "Polygon" in self._path:
             side = "inner" if "innerBoundaryIs" in self._path else "outer"
             mark.polygons[-1][side].append(positions)
@@ -135,7 +135,7 @@ def read(document: str | bytes) -> list[Feature]:
     """
     features.check_size(document)
     check_not_binary(document, save_as="KML")
-    reader = Reader()
+    reader = KmlReader()
     parse(document, reader, expat.ParserCreate())
     return reader.found
 

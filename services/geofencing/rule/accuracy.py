@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.geofencing.geometry import EARTH_RADIUS_M, TURN
-from services.geofencing.rule.plausibility import Seen
+from services.geofencing.rule.plausibility import RememberedFix
 
 ENOUGH = 4
 RADIUS_68 = 1.07
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 
-def scatter_m(fixes: Sequence[Seen]) -> float | None:
+def scatter_m(fixes: Sequence[RememberedFix]) -> float | None:
     """Return the 68 % radius of the scatter at the last fix, in metres.
 
     Return None when the fixes are too few or of one time.
@@ -27,7 +27,7 @@ def scatter_m(fixes: Sequence[Seen]) -> float | None:
     return scatters_m([fixes])[0]
 
 
-def scatters_m(memories: Sequence[Sequence[Seen]]) -> list[float | None]:
+def scatters_m(memories: Sequence[Sequence[RememberedFix]]) -> list[float | None]:
     """Return `scatter_m` of each of many memories.
 
     Sums are made in the order of the fixes: each result is the same to the bit in any company.
@@ -57,7 +57,7 @@ def scatters_m(memories: Sequence[Sequence[Seen]]) -> list[float | None]:
 
 
 def _from_the_last(
-    memories: Sequence[Sequence[Seen]], counts: Ints, whose: Ints
+    memories: Sequence[Sequence[RememberedFix]], counts: Ints, whose: Ints
 ) -> tuple[Floats, Floats, Floats]:
     """Return the seconds, metres east and metres north of each fix from the last of its memory."""
     at_us = np.array([fix.at_us for fixes in memories for fix in fixes], dtype=np.int64)

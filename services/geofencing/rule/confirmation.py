@@ -9,13 +9,13 @@ from __future__ import annotations
 import msgspec
 
 from services.contracts.zone_parameters import Confirmation
-from services.geofencing.geometry import Zone
+from services.geofencing.geometry import Geofence
 
 FIRST_AND_LAST = 10
 """Number of fixes that are kept of an evidence: the first, and the last of the others."""
 
 
-class Sign(msgspec.Struct, frozen=True, array_like=True):
+class FixEvidence(msgspec.Struct, frozen=True, array_like=True):
     """A fix as evidence: the measured values, and what they were taken for."""
 
     key: bytes
@@ -30,7 +30,7 @@ class Sign(msgspec.Struct, frozen=True, array_like=True):
     speed_mps: float | None = None
 
 
-class Needed(msgspec.Struct, frozen=True, array_like=True):
+class NeededEvidence(msgspec.Struct, frozen=True, array_like=True):
     """Evidence that confirms a change.
 
     Either `fixes` fixes with a sum of weights of `weight`, or two fixes over `seconds`. Nothing is
@@ -46,12 +46,12 @@ class Needed(msgspec.Struct, frozen=True, array_like=True):
     zone_version: int | None = None
 
 
-def needed_of(confirmation: Confirmation, *, weight: float, zone: Zone | None = None) -> Needed:
+def needed_of(confirmation: Confirmation, *, weight: float, zone: Geofence | None = None) -> NeededEvidence:
     """Return what confirms a change: the parameters of a zone, and the sum of weights.
 
     `zone` is given when its confirmation was chosen as the first evidence was gathered.
     """
-    return Needed(
+    return NeededEvidence(
         confirmation.fixes,
         confirmation.seconds,
         confirmation.hold_s,
@@ -61,17 +61,17 @@ def needed_of(confirmation: Confirmation, *, weight: float, zone: Zone | None = 
     )
 
 
-class Gathered(msgspec.Struct, frozen=True, array_like=True):
+class GatheredEvidence(msgspec.Struct, frozen=True, array_like=True):
     """Evidence for the other side, without a contrary fix since the first."""
 
-    signs: tuple[Sign, ...]
+    signs: tuple[FixEvidence, ...]
     count: int
     weight: float
-    needed: Needed | None = None
+    needed: NeededEvidence | None = None
     """Kept when the first evidence decides it. Otherwise it is asked for at each fix."""
 
     @property
-    def first(self) -> Sign:
+    def first(self) -> FixEvidence:
         return self.signs[0]
 
     @property
@@ -79,37 +79,39 @@ class Gathered(msgspec.Struct, frozen=True, array_like=True):
         """Return the seconds from the first sign to the last."""
         return (self.signs[-1].at_us - self.signs[0].at_us) / 1_000_000
 
-    def with_(self, sign: Sign) -> Gathered:
+    def with_(self, sign: FixEvidence) -> GatheredEvidence:
         signs = self.signs if len(self.signs) < FIRST_AND_LAST else (self.signs[0], *self.signs[2:])
-        return Gathered((*signs, sign), self.count + 1, self.weight + sign.weight, self.needed)
+        return GatheredEvidence((*signs, sign), self.count + 1, self.weight + sign.weight, self.needed)
 
 
-class Change(msgspec.Struct, frozen=True):
+class BeliefChange(msgspec.Struct, frozen=True):
     """A changed belief, with the rule and the evidence that changed it."""
 
     rule: str
-    signs: tuple[Sign, ...]
+    signs: tuple[FixEvidence, ...]
     count: int = 1
     weight: float = 0.0
     seconds: float = 0.0
-    needed: Needed | None = None
+    needed: NeededEvidence | None = None
 
     @property
-    def first(self) -> Sign:
+    def first(self) -> FixEvidence:
         return self.signs[0]
 
     @property
-    def last(self) -> Sign:
+    def last(self) -> FixEvidence:
         """Return the fix that was enough."""
         return self.signs[-1]
 
 
-def gather(before: Gathered | None, sign: Sign, *, needed: Needed | None = None) -> Gathered:
+def gather(
+    before: GatheredEvidence | None, sign: FixEvidence, *, needed: NeededEvidence | None = None
+) -> GatheredEvidence:
     """Add a sign to the evidence. `needed` is kept only with the first sign."""
-    return before.with_(sign) if before is not None else Gathered((sign,), 1, sign.weight, needed)
+    return before.with_(sign) if before is not None else GatheredEvidence((sign,), 1, sign.weight, needed)
 
 
-def confirmed(gathered: Gathered, needed: Needed) -> Change | None:
+def confirmed(gathered: GatheredEvidence, needed: NeededEvidence) -> BeliefChange | None:
     """Return the change that the evidence confirms, or None while it is not enough."""
     seconds = gathered.seconds
     if seconds < needed.hold_s:
@@ -120,4 +122,4 @@ def confirmed(gathered: Gathered, needed: Needed) -> Change | None:
         rule = "seconds"
     else:
         return None
-    return Change(rule, gathered.signs, gathered.count, gathered.weight, seconds, needed)
+    return BeliefChange(rule, gathered.signs, gathered.count, gathered.weight, seconds, needed)

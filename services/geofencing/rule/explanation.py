@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from services.contracts.zone_parameters import PARAMETERS
-from services.geofencing.rule.transitions import Evidence, EvidenceFix
+from services.geofencing.rule.transitions import EvidenceFix, TransitionEvidence
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 SHOWN_DISTANCES = 5
@@ -20,7 +20,7 @@ DIRECTION = {
 }
 
 
-class Told(msgspec.Struct, frozen=True):
+class ExplainedTransition(msgspec.Struct, frozen=True):
     """A transition as it is on record.
 
     `zone_name` is the name in its version. It is empty when the transition is about no single zone.
@@ -32,17 +32,17 @@ class Told(msgspec.Struct, frozen=True):
     zone_version: int | None
     at: datetime
     confirmed_at: datetime
-    evidence: Evidence
+    evidence: TransitionEvidence
     late: bool = False
     superseded_at: datetime | None = None
 
 
-def explain(told: Told, *, time_zone: str = "UTC") -> str:
+def explain(told: ExplainedTransition, *, time_zone: str = "UTC") -> str:
     """Explain a transition in a few sentences.
 
     They say what happened and when, what showed it, and what was needed.
     """
-    clock = Clock(time_zone)
+    clock = SiteClock(time_zone)
     sentences = [f"{_headline(told)} at {clock.time(told.at)}.", *_reason(told, clock)]
     if told.late:
         sentences.append("It was found by fixes that came late: no alert was raised at the time.")
@@ -53,7 +53,7 @@ def explain(told: Told, *, time_zone: str = "UTC") -> str:
     return " ".join(sentences)
 
 
-class Clock:
+class SiteClock:
     """Clock of a site, which writes times in the site's time zone."""
 
     def __init__(self, time_zone: str) -> None:
@@ -63,7 +63,7 @@ class Clock:
         return f"{at.astimezone(self._zone):%Y-%m-%d %H:%M:%S %Z}"
 
 
-def _headline(told: Told) -> str:
+def _headline(told: ExplainedTransition) -> str:
     zone = told.zone_name or "the zones that apply"
     version = f" (version {told.zone_version})" if told.zone_version is not None and told.zone_name else ""
     forbidden = told.evidence.zone_kind == "forbidden"
@@ -84,7 +84,7 @@ def _headline(told: Told) -> str:
     return f"{told.guard_id} {words[told.kind]}"
 
 
-def _reason(told: Told, clock: Clock) -> list[str]:
+def _reason(told: ExplainedTransition, clock: SiteClock) -> list[str]:
     rule = told.evidence.rule
     if rule == "no_longer_applies":
         return ["The zone stopped applying to them: it was changed, disabled, or is for others now."]
@@ -98,7 +98,7 @@ def _reason(told: Told, clock: Clock) -> list[str]:
     return [shown, _needed(told, clock)]
 
 
-def _distances(told: Told) -> str:
+def _distances(told: ExplainedTransition) -> str:
     evidence = told.evidence
     where = DIRECTION[told.kind]
     if evidence.zone_kind == "forbidden" and told.kind.startswith("violation"):
@@ -112,14 +112,14 @@ def _distances(told: Told) -> str:
     return f"{many} {where}, by {distances}{more} m, with error radii of {_radii(evidence.fixes)}."
 
 
-def _speeds(evidence: Evidence) -> str:
+def _speeds(evidence: TransitionEvidence) -> str:
     speeds = [fix.speed_mps for fix in evidence.fixes if fix.speed_mps is not None]
     limit = "" if evidence.speed_limit_mps is None else f"; the limit is {evidence.speed_limit_mps:g} m/s"
     drove = ", ".join(f"{speed:.1f}" for speed in speeds[:SHOWN_DISTANCES])
     return f"{_many(evidence.count, 'fix in a row says', 'fixes in a row say')} {drove} m/s{limit}."
 
 
-def _needed(told: Told, clock: Clock) -> str:
+def _needed(told: ExplainedTransition, clock: SiteClock) -> str:
     evidence = told.evidence
     held = "".join(
         f", and {parameter.why.format(value=value)}"

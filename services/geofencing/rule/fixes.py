@@ -13,8 +13,8 @@ from datetime import datetime
 import msgspec
 
 from services.contracts.families import Fix
-from services.geofencing.rule.plausibility import Seen
-from services.geofencing.rule.transitions import Transition
+from services.geofencing.rule.plausibility import RememberedFix
+from services.geofencing.rule.transitions import ZoneTransition
 
 
 class TrackFix(msgspec.Struct, frozen=True, gc=False):
@@ -33,7 +33,7 @@ class TrackFix(msgspec.Struct, frozen=True, gc=False):
     mock: bool = False
 
 
-class Step(msgspec.Struct):
+class EvaluatedFix(msgspec.Struct):
     """A fix as the rule evaluated it: first by itself, then by the zones near it.
 
     Attributes:
@@ -49,15 +49,15 @@ class Step(msgspec.Struct):
     """
 
     fix: TrackFix
-    seen: Seen
-    before: Seen | None = None
+    seen: RememberedFix
+    before: RememberedFix | None = None
     implausible: str | None = None
     detail: dict[str, float] = {}
     speed_doubted: bool = False
     error_radius_m: float = 0.0
     in_geofence: bool = False
     violation: bool = False
-    transitions: tuple[Transition, ...] = ()
+    transitions: tuple[ZoneTransition, ...] = ()
 
     @property
     def zone_time(self) -> datetime:

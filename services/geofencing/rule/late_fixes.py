@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import NamedTuple
 
-from services.geofencing.rule.track import Belief, Guarded, Judge, Step, TrackFix, Transition
-from services.geofencing.rule.transitions import Evidence
+from services.geofencing.rule.track import Belief, EvaluatedFix, Judge, TrackFix, ZoneSubject, ZoneTransition
+from services.geofencing.rule.transitions import TransitionEvidence
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHECKPOINT_INTERVAL_S = 900.0
@@ -41,39 +41,39 @@ class Checkpoint(NamedTuple):
     belief: Belief
 
 
-class Implausible(NamedTuple):
+class ImplausibleRecord(NamedTuple):
     reason: str
     detail: dict[str, float]
 
 
-class Recorded(NamedTuple):
+class FixOnRecord(NamedTuple):
     """A fix as it is on record. A late fix is not on record yet: its `verdict` is None."""
 
     fix: TrackFix
     verdict: tuple[bool, bool] | None = None
     """(in_geofence, geofence_violation)."""
-    implausible: Implausible | None = None
+    implausible: ImplausibleRecord | None = None
 
     @property
     def position(self) -> Position:
         return position_of(self.fix)
 
 
-class RecordedTransition(NamedTuple):
+class TransitionOnRecord(NamedTuple):
     id: bytes
     superseded: bool
     position: Position
     """Position of the fix that confirmed it."""
     zone_version: int | None
-    evidence: Evidence
+    evidence: TransitionEvidence
 
 
-class Changes(NamedTuple):
+class RecordChanges(NamedTuple):
     """Changes that make the record agree with the track."""
 
-    steps: list[Step]
+    steps: list[EvaluatedFix]
     """Late fixes, and recorded ones whose verdict or plausibility has changed."""
-    transitions: list[tuple[Transition, bytes]]
+    transitions: list[tuple[ZoneTransition, bytes]]
     """Transitions to put on record (again), each with the key of its confirming fix."""
     superseded: list[bytes]
     """Ids of transitions that do not hold."""
@@ -81,7 +81,7 @@ class Changes(NamedTuple):
     """New checkpoints, and those at which the belief has changed."""
 
 
-class Mending:
+class LateFixRepair:
     """Repair of one guard's record. Call `go_on` with each further piece until it returns True.
 
     `belief` is what is believed at the end. None: the belief at the end has not changed.
@@ -90,7 +90,7 @@ class Mending:
     def __init__(
         self,
         judge: Judge,
-        guard: Guarded,
+        guard: ZoneSubject,
         start: Checkpoint | None,
         late: Sequence[TrackFix],
         ahead: Sequence[Checkpoint] = (),
@@ -104,7 +104,7 @@ class Mending:
         self._periods = set() if start is None else {period_of(start.position[0])}
         self._reach = 1
         self.through = start.position if start is not None else BEGINNING
-        self.changes = Changes([], [], [], [])
+        self.changes = RecordChanges([], [], [], [])
         self.belief: Belief | None = None
 
     @property
@@ -126,9 +126,9 @@ class Mending:
 
     def go_on(
         self,
-        recorded: Sequence[Recorded],
+        recorded: Sequence[FixOnRecord],
         checkpoints: Sequence[Checkpoint],
-        transitions: Sequence[RecordedTransition],
+        transitions: Sequence[TransitionOnRecord],
         *,
         until: Position = END,
     ) -> bool:
@@ -137,11 +137,11 @@ class Mending:
         Returns:
             True when the rest of the record needs no look.
         """
-        late = [Recorded(fix) for fix in self._late if self.through < position_of(fix) <= until]
+        late = [FixOnRecord(fix) for fix in self._late if self.through < position_of(fix) <= until]
         piece = sorted([*recorded, *late], key=lambda item: item.position)
         kept = {checkpoint.position: checkpoint.belief for checkpoint in checkpoints}
         self._periods |= {period_of(position[0]) for position in kept}
-        made: dict[bytes, tuple[Transition, bytes]] = {}
+        made: dict[bytes, tuple[ZoneTransition, bytes]] = {}
         looked_at: list[tuple[Position, Position]] = []
         is_over, self._reach = False, 2 * self._reach
         for stretch in _stretches(piece, kept):
@@ -163,7 +163,7 @@ class Mending:
             self.belief = self._at
         return is_over or until == END
 
-    def look_until(self) -> Position:
+    def read_until(self) -> Position:
         """Return the position up to which the record should be read next.
 
         It is the position of a checkpoint after the next late fixes. Each time it is twice as far.
@@ -189,9 +189,9 @@ class Mending:
 
     def _stretch(
         self,
-        stretch: Sequence[Recorded],
+        stretch: Sequence[FixOnRecord],
         kept: dict[Position, Belief],
-        made: dict[bytes, tuple[Transition, bytes]],
+        made: dict[bytes, tuple[ZoneTransition, bytes]],
     ) -> None:
         """Judge a stretch: up to a checkpoint, or up to where there should be one."""
         self._at, steps = self._judge.judge(self._guard, self._at, [item.fix for item in stretch])
@@ -207,7 +207,7 @@ class Mending:
             self.changes.checkpoints.append(Checkpoint(self.through, self._at))
 
     def _compare(
-        self, made: dict[bytes, tuple[Transition, bytes]], recorded: Iterable[RecordedTransition]
+        self, made: dict[bytes, tuple[ZoneTransition, bytes]], recorded: Iterable[TransitionOnRecord]
     ) -> None:
         known = {found.id: found for found in recorded}
         for identity, (transition, key) in made.items():
@@ -218,14 +218,14 @@ class Mending:
         self.changes.superseded.extend(gone)
 
 
-def mend(
+def repair(
     judge: Judge,
-    guard: Guarded,
+    guard: ZoneSubject,
     late: Sequence[TrackFix],
-    recorded: Sequence[Recorded],
+    recorded: Sequence[FixOnRecord],
     checkpoints: Sequence[Checkpoint],
-    transitions: Sequence[RecordedTransition],
-) -> tuple[Belief | None, Changes]:
+    transitions: Sequence[TransitionOnRecord],
+) -> tuple[Belief | None, RecordChanges]:
     """Judge a record again that is at hand as a whole.
 
     Returns:
@@ -236,7 +236,7 @@ def mend(
     start = max(before, key=lambda checkpoint: checkpoint.position, default=None)
     after = start.position if start is not None else BEGINNING
     ahead = sorted((item for item in checkpoints if item.position > after), key=lambda item: item.position)
-    mending = Mending(judge, guard, start, late, ahead)
+    mending = LateFixRepair(judge, guard, start, late, ahead)
     mending.go_on(
         [item for item in recorded if item.position > after],
         ahead,
@@ -249,11 +249,11 @@ def position_of(fix: TrackFix) -> Position:
     return fix.recorded_at, fix.key
 
 
-def implausible_of(step: Step) -> Implausible | None:
-    return None if step.implausible is None else Implausible(step.implausible, step.detail)
+def implausible_of(step: EvaluatedFix) -> ImplausibleRecord | None:
+    return None if step.implausible is None else ImplausibleRecord(step.implausible, step.detail)
 
 
-def _says_the_same(found: RecordedTransition, transition: Transition) -> bool:
+def _says_the_same(found: TransitionOnRecord, transition: ZoneTransition) -> bool:
     return (found.zone_version, found.evidence) == (transition.zone_version, transition.evidence)
 
 
@@ -262,10 +262,10 @@ def period_of(at: datetime) -> int:
     return int((at - EPOCH).total_seconds() // CHECKPOINT_INTERVAL_S)
 
 
-def _stretches(piece: Sequence[Recorded], kept: dict[Position, Belief]) -> Iterable[list[Recorded]]:
+def _stretches(piece: Sequence[FixOnRecord], kept: dict[Position, Belief]) -> Iterable[list[FixOnRecord]]:
     """Cut after each checkpoint, where a period ends, and after `CHECKPOINT_FIXES` fixes."""
     for _, of_period in groupby(piece, key=lambda item: period_of(item.fix.recorded_at)):
-        stretch: list[Recorded] = []
+        stretch: list[FixOnRecord] = []
         for item in of_period:
             stretch.append(item)
             if item.position in kept or len(stretch) >= CHECKPOINT_FIXES:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import msgspec
 
 from services.geofencing.geometry import METRES_A_DEGREE, haversine_m
-from services.platform.config import Location
+from services.platform.config import LocationSettings
 
 
-class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class RememberedFix(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A fix as it is remembered. `own_m` is its claimed accuracy, or what stands for it."""
 
     at_us: int
@@ -20,12 +20,12 @@ class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     own_m: float
 
 
-class Suspects(msgspec.Struct, frozen=True, array_like=True):
+class TeleportSuspects(msgspec.Struct, frozen=True, array_like=True):
     """Teleports that agree with each other."""
 
     count: int
     first_at_us: int
-    last: Seen
+    last: RememberedFix
 
 
 class Plausibility(NamedTuple):
@@ -36,7 +36,7 @@ class Plausibility(NamedTuple):
 
     reason: str | None
     detail: dict[str, float]
-    suspects: Suspects | None
+    suspects: TeleportSuspects | None
     relocated: bool = False
 
 
@@ -50,7 +50,7 @@ DOUBT = 2.0
 """A claimed speed is doubted above this many times the greatest that the positions allow."""
 
 
-def own_radius_m(accuracy: float | None, settings: Location) -> float:
+def own_radius_m(accuracy: float | None, settings: LocationSettings) -> float:
     """Return the claimed accuracy in metres, but not less than the floor.
 
     The default stands for an accuracy that is missing or negative, which means unknown.
@@ -59,7 +59,7 @@ def own_radius_m(accuracy: float | None, settings: Location) -> float:
     return max(claimed, settings.accuracy_floor_m)
 
 
-def least_distance_m(a: Seen, b: Seen) -> float:
+def least_distance_m(a: RememberedFix, b: RememberedFix) -> float:
     """Return how far the two must be apart, in metres, allowing for both error radii.
 
     The distance is negative when the two may be one place.
@@ -67,7 +67,9 @@ def least_distance_m(a: Seen, b: Seen) -> float:
     return haversine_m(a.lat, a.lon, b.lat, b.lon) - a.own_m - b.own_m
 
 
-def doubted(speed: float, fix: Seen, before: Seen | None, settings: Location) -> bool:
+def doubted(
+    speed: float, fix: RememberedFix, before: RememberedFix | None, settings: LocationSettings
+) -> bool:
     """Return True when a claimed speed cannot be right.
 
     It is too fast for a guard, or the positions contradict it by far. Devices send speeds in other
@@ -85,11 +87,13 @@ def doubted(speed: float, fix: Seen, before: Seen | None, settings: Location) ->
     return spare_m > DOUBT * haversine_m(before.lat, before.lon, fix.lat, fix.lon)
 
 
-def reachable(a: Seen, b: Seen, *, seconds: float, max_speed_mps: float) -> bool:
+def reachable(a: RememberedFix, b: RememberedFix, *, seconds: float, max_speed_mps: float) -> bool:
     return least_distance_m(a, b) <= max_speed_mps * max(seconds, 1.0)
 
 
-def too_sudden(before: Seen, trusted: Seen, fix: Seen, *, seconds: float, max_jump_m: float) -> bool:
+def too_sudden(
+    before: RememberedFix, trusted: RememberedFix, fix: RememberedFix, *, seconds: float, max_jump_m: float
+) -> bool:
     """Return True for a jump off the course of the two fixes before."""
     if seconds > SUDDEN_S:
         return False
@@ -102,12 +106,12 @@ def too_sudden(before: Seen, trusted: Seen, fix: Seen, *, seconds: float, max_ju
 
 
 def assess(
-    fix: Seen,
+    fix: RememberedFix,
     *,
     mock: bool,
-    memory: Sequence[Seen],
-    suspects: Suspects | None,
-    settings: Location,
+    memory: Sequence[RememberedFix],
+    suspects: TeleportSuspects | None,
+    settings: LocationSettings,
 ) -> Plausibility:
     """Assess a fix against the last plausible ones (`memory`), and the teleports since."""
     limit = settings.max_speed_mps
@@ -120,16 +124,21 @@ def assess(
     if suspects is not None and reachable(
         suspects.last, fix, seconds=(fix.at_us - suspects.last.at_us) / 1_000_000, max_speed_mps=limit
     ):
-        together = Suspects(suspects.count + 1, suspects.first_at_us, fix)
+        together = TeleportSuspects(suspects.count + 1, suspects.first_at_us, fix)
     else:
-        together = Suspects(1, fix.at_us, fix)
+        together = TeleportSuspects(1, fix.at_us, fix)
     seconds = (fix.at_us - together.first_at_us) / 1_000_000
     if together.count >= settings.relocate_fixes and seconds >= settings.relocate_s:
         return Plausibility(None, {}, None, relocated=True)
     return Plausibility("teleport", _jump(memory[-1], fix, limit), together)
 
 
-def _follows(fix: Seen, memory: Sequence[Seen], suspects: Suspects | None, settings: Location) -> bool:
+def _follows(
+    fix: RememberedFix,
+    memory: Sequence[RememberedFix],
+    suspects: TeleportSuspects | None,
+    settings: LocationSettings,
+) -> bool:
     """Return True when the fix can follow the last plausible one.
 
     A guard gets nowhere in the time that went by with teleports: time is counted from the last of
@@ -148,7 +157,7 @@ def _follows(fix: Seen, memory: Sequence[Seen], suspects: Suspects | None, setti
     )
 
 
-def _at_most_m(a: Seen, b: Seen) -> float:
+def _at_most_m(a: RememberedFix, b: RememberedFix) -> float:
     """Return the way along a meridian and the equator in metres.
 
     No distance on the sphere is longer. This is cheap, for the usual case.
@@ -156,7 +165,7 @@ def _at_most_m(a: Seen, b: Seen) -> float:
     return (abs(a.lat - b.lat) + abs(a.lon - b.lon)) * METRES_A_DEGREE
 
 
-def _jump(trusted: Seen, fix: Seen, limit: float) -> dict[str, float]:
+def _jump(trusted: RememberedFix, fix: RememberedFix, limit: float) -> dict[str, float]:
     return {
         "distance_m": round(haversine_m(trusted.lat, trusted.lon, fix.lat, fix.lon), 1),
         "seconds": (fix.at_us - trusted.at_us) / 1_000_000,

@@ -87,7 +87,7 @@ class RepairShare:
             del self._spent[oldest]
 
 
-class Density:
+class CheckpointCounter:
     """Count of the fixes of each guard since the last checkpoint.
 
     It is bounded, and lost at a restart.

@@ -11,20 +11,26 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from services.geofencing.assignment import Guarded, RequiredZones, applies, holds
-from services.geofencing.geometry import Zone, ZoneIndex, distance_m
+from services.geofencing.assignment import RequiredZones, ZoneSubject, applies, holds
+from services.geofencing.geometry import Geofence, ZoneIndex, distance_m
 from services.geofencing.rule.accuracy import scatters_m
-from services.geofencing.rule.evaluator import BELIEVED_WITHIN, Held, Verdict, Within
-from services.geofencing.rule.fixes import Step, TrackFix
-from services.geofencing.rule.plausibility import Seen, Suspects, assess, doubted, own_radius_m
-from services.geofencing.rule.transitions import Transition
-from services.platform.config import Location
+from services.geofencing.rule.evaluator import BELIEVED_WITHIN, FixVerdict, RequiredZonesBelief, ZoneBelief
+from services.geofencing.rule.fixes import EvaluatedFix, TrackFix
+from services.geofencing.rule.plausibility import (
+    RememberedFix,
+    TeleportSuspects,
+    assess,
+    doubted,
+    own_radius_m,
+)
+from services.geofencing.rule.transitions import ZoneTransition
+from services.platform.config import LocationSettings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-Near = Sequence[tuple[Zone, float]]
+Near = Sequence[tuple[Geofence, float]]
 
-__all__ = ["Belief", "Guarded", "Judge", "Step", "TrackFix", "Transition"]
+__all__ = ["Belief", "ZoneSubject", "Judge", "EvaluatedFix", "TrackFix", "ZoneTransition"]
 
 
 class Belief(msgspec.Struct, array_like=True):
@@ -34,37 +40,37 @@ class Belief(msgspec.Struct, array_like=True):
     last_key: bytes = b""
     violation: bool = False
     in_geofence: bool = False
-    memory: tuple[Seen, ...] = ()
+    memory: tuple[RememberedFix, ...] = ()
     """Plausible fixes that the scatter of the next fix may need.
 
     The next fix must be reachable from the last of them.
     """
-    suspects: Suspects | None = None
-    zones: dict[int, Held] = {}
-    within: Within = Within()
+    suspects: TeleportSuspects | None = None
+    zones: dict[int, ZoneBelief] = {}
+    within: RequiredZonesBelief = RequiredZonesBelief()
 
 
 class Judge:
     """Judge of tracks by one tenant's zones. It keeps nothing: the beliefs hold all memory."""
 
-    def __init__(self, zones: ZoneIndex, settings: Location) -> None:
+    def __init__(self, zones: ZoneIndex, settings: LocationSettings) -> None:
         self._zones = zones
         self._settings = settings
         self._required = RequiredZones(zones.zones)
         self._reach_radii = max(settings.margin_cap_radii, 1.0)
 
     def judge(
-        self, guard: Guarded, belief: Belief | None, fixes: Sequence[TrackFix]
-    ) -> tuple[Belief, list[Step]]:
+        self, guard: ZoneSubject, belief: Belief | None, fixes: Sequence[TrackFix]
+    ) -> tuple[Belief, list[EvaluatedFix]]:
         """Judge fixes in the order of a track, all after the belief's last one."""
         return self.judge_many([(guard, belief, fixes)])[0]
 
     def judge_many(
-        self, tracks: Sequence[tuple[Guarded, Belief | None, Sequence[TrackFix]]]
-    ) -> list[tuple[Belief, list[Step]]]:
+        self, tracks: Sequence[tuple[ZoneSubject, Belief | None, Sequence[TrackFix]]]
+    ) -> list[tuple[Belief, list[EvaluatedFix]]]:
         """Judge the fixes of several guards, with one look into the index."""
-        found: list[tuple[Belief, list[Step]]] = []
-        memories: list[tuple[Seen, ...]] = []
+        found: list[tuple[Belief, list[EvaluatedFix]]] = []
+        memories: list[tuple[RememberedFix, ...]] = []
         for _, before, fixes in tracks:
             belief = _copy(before)
             found.append((belief, [self._sight(belief, fix, memories) for fix in fixes]))
@@ -78,7 +84,9 @@ class Judge:
                 step.in_geofence, step.violation = belief.in_geofence, belief.violation
         return found
 
-    def _sight(self, belief: Belief, fix: TrackFix, memories: list[tuple[Seen, ...]]) -> Step:
+    def _sight(
+        self, belief: Belief, fix: TrackFix, memories: list[tuple[RememberedFix, ...]]
+    ) -> EvaluatedFix:
         """Apply sections 1 and 2 of the rule: is a fix believed, and how far off may it be.
 
         The plausible fixes that say how far off it may be are added to `memories`, the fix itself
@@ -87,7 +95,7 @@ class Judge:
         _check_order(belief, fix)
         settings = self._settings
         belief.last_at, belief.last_key = fix.recorded_at, fix.key
-        seen = Seen(_us(fix.recorded_at), fix.lat, fix.lon, own_radius_m(fix.accuracy, settings))
+        seen = RememberedFix(_us(fix.recorded_at), fix.lat, fix.lon, own_radius_m(fix.accuracy, settings))
         trusted = belief.memory[-1] if belief.memory else None
 
         reason, detail, belief.suspects, relocated = assess(
@@ -99,16 +107,18 @@ class Judge:
         )
         if reason is not None:
             memories.append(())
-            return Step(fix, seen, None, reason, detail)
+            return EvaluatedFix(fix, seen, None, reason, detail)
 
         if relocated:
             belief.memory, trusted = (), None
         belief.memory = self._remembered(belief.memory, seen)
         memories.append(belief.memory)
         doubt = fix.speed is not None and doubted(fix.speed, seen, trusted, settings)
-        return Step(fix, seen, trusted, None, detail, doubt)
+        return EvaluatedFix(fix, seen, trusted, None, detail, doubt)
 
-    def _remembered(self, memory: tuple[Seen, ...], seen: Seen) -> tuple[Seen, ...]:
+    def _remembered(
+        self, memory: tuple[RememberedFix, ...], seen: RememberedFix
+    ) -> tuple[RememberedFix, ...]:
         oldest_us = seen.at_us - self._settings.scatter_window_s * 1_000_000
         kept = memory[-self._settings.scatter_fixes + 1 :]
         if kept and kept[0].at_us < oldest_us:
@@ -116,7 +126,7 @@ class Judge:
         return (*kept, seen)
 
     def _measure(
-        self, steps: Sequence[Step], memories: Sequence[Sequence[Seen]]
+        self, steps: Sequence[EvaluatedFix], memories: Sequence[Sequence[RememberedFix]]
     ) -> Iterator[tuple[float, Near]]:
         """Return the error radius of each fix in metres, and the zones near it."""
         errors_m = [
@@ -130,14 +140,16 @@ class Judge:
         )
         return zip(errors_m, near, strict=True)
 
-    def _conclude(self, guard: Guarded, belief: Belief, step: Step, near: Near) -> tuple[Transition, ...]:
+    def _conclude(
+        self, guard: ZoneSubject, belief: Belief, step: EvaluatedFix, near: Near
+    ) -> tuple[ZoneTransition, ...]:
         """Apply sections 3 to 5 of the rule."""
         at = step.zone_time
         if _stays(guard, belief, near, at):
             belief.in_geofence = True
             return ()
 
-        verdict = Verdict(guard, step, belief.zones, self._settings)
+        verdict = FixVerdict(guard, step, belief.zones, self._settings)
         for zone, d in self._concerned(guard, belief, step.fix, at, near):
             verdict.zone(zone, d)
         verdict.gone()
@@ -149,8 +161,8 @@ class Judge:
         return tuple(verdict.transitions)
 
     def _concerned(
-        self, guard: Guarded, belief: Belief, fix: TrackFix, at: datetime, near: Near
-    ) -> list[tuple[Zone, float]]:
+        self, guard: ZoneSubject, belief: Belief, fix: TrackFix, at: datetime, near: Near
+    ) -> list[tuple[Geofence, float]]:
         """Return the zones that apply and are near, or that something is held of, by zone id."""
         found = [(zone, d) for zone, d in near if holds(zone, at) and applies(zone, guard)]
         if belief.zones:
@@ -164,7 +176,7 @@ class Judge:
         return found
 
 
-def _stays(guard: Guarded, belief: Belief, near: Near, at: datetime) -> bool:
+def _stays(guard: ZoneSubject, belief: Belief, near: Near, at: datetime) -> bool:
     """Return True in the usual case, in which the rest of the rule can change nothing.
 
     The guard is within the one zone where the guard must be and is believed to be. Nothing is
@@ -179,7 +191,7 @@ def _stays(guard: Guarded, belief: Belief, near: Near, at: datetime) -> bool:
         and zone.kind == "required"
         and zone.schedule is None
         and held is not None
-        and held == Held(inside=True, version=zone.version)
+        and held == ZoneBelief(inside=True, version=zone.version)
         and holds(zone, at)
         and applies(zone, guard)
     )

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from services.contracts.zone_parameters import PARAMETERS
-from services.geofencing.geometry import Zone
-from services.geofencing.rule.confirmation import Change, Needed, Sign
+from services.geofencing.geometry import Geofence
+from services.geofencing.rule.confirmation import BeliefChange, FixEvidence, NeededEvidence
 
 OF_THEIR_OWN = ("fixes", "seconds", "hold_s")
 """Parameters that have a field of their own in the evidence, from before the others."""
@@ -34,7 +34,7 @@ class EvidenceFix(msgspec.Struct, frozen=True, omit_defaults=True):
     speed_mps: float | None = None
 
 
-class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
+class TransitionEvidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """Evidence of a transition, for machines.
 
     `fixes` are the first and the last of `count` fixes. The figures that were needed stand beside
@@ -64,7 +64,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
         return float(self.further_needed.get(field, getattr(self, field, 0.0)))
 
 
-class Transition(msgspec.Struct, frozen=True):
+class ZoneTransition(msgspec.Struct, frozen=True):
     """A change that a track shows. `id` is the same whenever, and however often, it is judged."""
 
     id: bytes
@@ -73,22 +73,22 @@ class Transition(msgspec.Struct, frozen=True):
     zone_version: int | None
     at: datetime
     confirmed_at: datetime
-    evidence: Evidence
+    evidence: TransitionEvidence
 
 
 def transition(
     guard_id: str,
     kind: str,
-    change: Change,
+    change: BeliefChange,
     *,
     zone_id: int | None,
     zone_version: int | None,
-    zone: Zone | None,
-) -> Transition:
+    zone: Geofence | None,
+) -> ZoneTransition:
     """Make the transition of a change. `zone` is its version of the zone, where that is at hand."""
     about = f"{guard_id}\n{kind}\n{zone_id}\n".encode()
     identity = hashlib.blake2b(about + change.first.key + change.last.key, digest_size=16).digest()
-    return Transition(
+    return ZoneTransition(
         identity,
         kind,
         zone_id,
@@ -99,13 +99,13 @@ def transition(
     )
 
 
-def time_of(sign: Sign) -> datetime:
+def time_of(sign: FixEvidence) -> datetime:
     return EPOCH + timedelta(microseconds=sign.at_us)
 
 
-def _evidence(change: Change, zone: Zone | None) -> Evidence:
+def _evidence(change: BeliefChange, zone: Geofence | None) -> TransitionEvidence:
     needed = change.needed
-    return Evidence(
+    return TransitionEvidence(
         rule=change.rule,
         fixes=tuple(_shown(sign) for sign in change.signs),
         count=change.count,
@@ -122,13 +122,13 @@ def _evidence(change: Change, zone: Zone | None) -> Evidence:
     )
 
 
-def _further(needed: Needed | None) -> dict[str, float]:
+def _further(needed: NeededEvidence | None) -> dict[str, float]:
     """Return the parameters that were needed and have no field of their own in the evidence."""
     fields = (parameter.field for parameter in PARAMETERS if parameter.field not in OF_THEIR_OWN)
     return {field: value for field in fields if needed is not None and (value := getattr(needed, field))}
 
 
-def _shown(sign: Sign) -> EvidenceFix:
+def _shown(sign: FixEvidence) -> EvidenceFix:
     return EvidenceFix(
         key=sign.key.hex(),
         at=time_of(sign),

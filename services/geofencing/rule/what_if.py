@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from services.geofencing.geometry import Zone
-from services.geofencing.rule.explanation import Told, explain
-from services.geofencing.rule.track import Belief, Guarded, Judge, TrackFix, Transition
+from services.geofencing.geometry import Geofence
+from services.geofencing.rule.explanation import ExplainedTransition, explain
+from services.geofencing.rule.track import Belief, Judge, TrackFix, ZoneSubject, ZoneTransition
 
 SAME = timedelta(minutes=5)
 MAX_TOLD = 100
@@ -22,7 +22,7 @@ MAX_TOLD = 100
 BEGAN, ENDED = "violation_began", "violation_ended"
 
 
-class Moment(msgspec.Struct, frozen=True, kw_only=True):
+class OneSidedTransition(msgspec.Struct, frozen=True, kw_only=True):
     """A transition of only one of the judgements. `why` explains it in plain words."""
 
     kind: str
@@ -33,7 +33,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-class Shifted(msgspec.Struct, frozen=True, kw_only=True):
+class ShiftedTransition(msgspec.Struct, frozen=True, kw_only=True):
     """A transition of both judgements, at different times."""
 
     kind: str
@@ -43,14 +43,14 @@ class Shifted(msgspec.Struct, frozen=True, kw_only=True):
     at_edited: datetime
 
 
-class Violations(msgspec.Struct, frozen=True, kw_only=True):
+class ViolationTotals(msgspec.Struct, frozen=True, kw_only=True):
     """Number of violations in the period, and the seconds that they lasted together."""
 
     count: int = 0
     seconds: float = 0.0
 
 
-class GuardDifference(msgspec.Struct, frozen=True, kw_only=True):
+class GuardChanges(msgspec.Struct, frozen=True, kw_only=True):
     """Changes by the edit for one guard.
 
     The lists hold the first transitions of each sort. The counts say how many there are.
@@ -58,34 +58,34 @@ class GuardDifference(msgspec.Struct, frozen=True, kw_only=True):
 
     guard_id: str
     fixes: int
-    violations_today: Violations
-    violations_edited: Violations
+    violations_today: ViolationTotals
+    violations_edited: ViolationTotals
     gained_count: int
     lost_count: int
     shifted_count: int
-    gained: list[Moment]
-    lost: list[Moment]
-    shifted: list[Shifted]
+    gained: list[OneSidedTransition]
+    lost: list[OneSidedTransition]
+    shifted: list[ShiftedTransition]
 
     @property
     def differs(self) -> bool:
         return bool(self.gained_count or self.lost_count or self.shifted_count)
 
 
-class Side:
+class TrialSide:
     """One of the two judgements of a track."""
 
-    def __init__(self, judge: Judge, names: Mapping[int, Zone]) -> None:
+    def __init__(self, judge: Judge, names: Mapping[int, Geofence]) -> None:
         self._judge = judge
         self._names = names
         self._belief: Belief | None = None
-        self.found: list[Transition] = []
+        self.found: list[ZoneTransition] = []
 
-    def take(self, guard: Guarded, fixes: Sequence[TrackFix]) -> None:
+    def take(self, guard: ZoneSubject, fixes: Sequence[TrackFix]) -> None:
         self._belief, steps = self._judge.judge(guard, self._belief, fixes)
         self.found += [transition for step in steps for transition in step.transitions]
 
-    def violations(self, since: datetime, until: datetime) -> Violations:
+    def violations(self, since: datetime, until: datetime) -> ViolationTotals:
         """Return the violations that lasted into the period.
 
         A violation that is open at the end of the period counts up to there.
@@ -100,12 +100,12 @@ class Side:
                     count += 1
                     seconds += (ended - max(began, since)).total_seconds()
                 began = None
-        return Violations(count=count, seconds=seconds)
+        return ViolationTotals(count=count, seconds=seconds)
 
-    def moment(self, guard_id: str, found: Transition) -> Moment:
+    def moment(self, guard_id: str, found: ZoneTransition) -> OneSidedTransition:
         zone = self._names.get(found.zone_id or 0)
         name = found.evidence.zone_name or (zone.name if zone is not None else "")
-        told = Told(
+        told = ExplainedTransition(
             guard_id=guard_id,
             kind=found.kind,
             zone_name=name,
@@ -114,7 +114,7 @@ class Side:
             confirmed_at=found.confirmed_at,
             evidence=found.evidence,
         )
-        return Moment(
+        return OneSidedTransition(
             kind=found.kind,
             zone_id=found.zone_id,
             zone=name,
@@ -124,7 +124,7 @@ class Side:
         )
 
 
-class Trial:
+class GuardTrial:
     """Trial of one guard's track by two judges.
 
     Call `take` with the fixes in their order, piece by piece, and then `difference`. Transitions
@@ -133,15 +133,15 @@ class Trial:
 
     def __init__(
         self,
-        guard: Guarded,
-        today: tuple[Judge, Mapping[int, Zone]],
-        edited: tuple[Judge, Mapping[int, Zone]],
+        guard: ZoneSubject,
+        today: tuple[Judge, Mapping[int, Geofence]],
+        edited: tuple[Judge, Mapping[int, Geofence]],
         *,
         since: datetime,
     ) -> None:
         self._guard = guard
-        self._today = Side(*today)
-        self._edited = Side(*edited)
+        self._today = TrialSide(*today)
+        self._edited = TrialSide(*edited)
         self._since = since
         self._last = since
         self._count = 0
@@ -153,11 +153,11 @@ class Trial:
         if fixes:
             self._last = fixes[-1].recorded_at
 
-    def difference(self) -> GuardDifference:
+    def difference(self) -> GuardChanges:
         before, after = (self._told(side) for side in (self._today, self._edited))
         lost, gained, shifted = _matched(before, after)
         name = self._guard.guard_id
-        return GuardDifference(
+        return GuardChanges(
             guard_id=name,
             fixes=self._count,
             violations_today=self._today.violations(self._since, self._last),
@@ -170,23 +170,23 @@ class Trial:
             shifted=[_shifted(*pair) for pair in shifted[:MAX_TOLD]],
         )
 
-    def _told(self, side: Side) -> list[Transition]:
+    def _told(self, side: TrialSide) -> list[ZoneTransition]:
         return [found for found in side.found if found.at >= self._since]
 
 
-def edited_zones(today: Iterable[Zone], edits: Iterable[Zone]) -> list[Zone]:
+def edited_zones(today: Iterable[Geofence], edits: Iterable[Geofence]) -> list[Geofence]:
     """Return the zones, with the edits in the place of the zones that they change."""
     return list({zone.zone_id: zone for zone in (*today, *edits)}.values())
 
 
-def as_if_always(zone: Zone) -> Zone:
+def as_if_always(zone: Geofence) -> Geofence:
     """Return the version of now, as if there had never been another."""
     return msgspec.structs.replace(zone, in_force_from=None, in_force_to=None)
 
 
 def _matched(
-    before: Sequence[Transition], after: Sequence[Transition]
-) -> tuple[list[Transition], list[Transition], list[tuple[Transition, Transition]]]:
+    before: Sequence[ZoneTransition], after: Sequence[ZoneTransition]
+) -> tuple[list[ZoneTransition], list[ZoneTransition], list[tuple[ZoneTransition, ZoneTransition]]]:
     """Match the transitions of two judgements.
 
     Transitions at the same time are matched before all others.
@@ -195,9 +195,9 @@ def _matched(
         The transitions of `before` alone, those of `after` alone, and the pairs that are one at
         different times.
     """
-    lost: list[Transition] = []
-    gained: list[Transition] = []
-    shifted: list[tuple[Transition, Transition]] = []
+    lost: list[ZoneTransition] = []
+    gained: list[ZoneTransition] = []
+    shifted: list[tuple[ZoneTransition, ZoneTransition]] = []
     for about in {_about(found): None for found in (*before, *after)}:
         ours = [found for found in before if _about(found) == about]
         theirs = [found for found in after if _about(found) == about]
@@ -219,17 +219,17 @@ def _matched(
     )
 
 
-def _order(found: Transition) -> tuple[datetime, str]:
+def _order(found: ZoneTransition) -> tuple[datetime, str]:
     return found.at, found.kind
 
 
-def _about(found: Transition) -> tuple[str, int | None]:
+def _about(found: ZoneTransition) -> tuple[str, int | None]:
     """Return the kind and the zone. A violation is the guard's, no matter which zone it names."""
     return found.kind, None if found.kind in (BEGAN, ENDED) else found.zone_id
 
 
-def _shifted(today: Transition, edited: Transition) -> Shifted:
-    return Shifted(
+def _shifted(today: ZoneTransition, edited: ZoneTransition) -> ShiftedTransition:
+    return ShiftedTransition(
         kind=edited.kind,
         zone_id=edited.zone_id,
         zone=edited.evidence.zone_name or today.evidence.zone_name,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from services.contracts.families import Fix, Origin
-from services.ingestion.clock_offset import RIGHT, RIGHT_WITHIN_S, Clock, take
+from services.ingestion.clock_offset import RIGHT, RIGHT_WITHIN_S, SourceClock, take
 
 CORRECTED = "clock_corrected"
 """Quality mark of a fix with a corrected time: the device's time, less the offset of its clock."""
@@ -22,14 +22,14 @@ Heard = tuple[datetime, datetime]
 """Times of a fix: when it was recorded, after correction, and when it was received."""
 
 
-class Corrected(NamedTuple):
+class CorrectedFixes(NamedTuple):
     """A guard's fixes in the given order, and what is known of the guard's clock after them."""
 
     fixes: list[Fix]
-    clock: Clock
+    clock: SourceClock
 
 
-def needs_no_look(origin: Origin, clock: Clock) -> bool:
+def needs_no_correction(origin: Origin, clock: SourceClock) -> bool:
     """Return True when no correction can change the time of the fix, and the fix teaches nothing."""
     return clock is RIGHT and (origin.clock_suspect or is_near(origin))
 
@@ -42,7 +42,7 @@ def is_near(origin: Origin) -> bool:
     return -_RIGHT_WITHIN <= origin.recorded_at - origin.received_at <= _RIGHT_WITHIN
 
 
-def correct(fixes: Sequence[Fix], clock: Clock, heard: Heard | None) -> Corrected:
+def correct(fixes: Sequence[Fix], clock: SourceClock, heard: Heard | None) -> CorrectedFixes:
     """Correct one guard's new fixes.
 
     Args:
@@ -50,8 +50,8 @@ def correct(fixes: Sequence[Fix], clock: Clock, heard: Heard | None) -> Correcte
         clock: What was known of the guard's clock before.
         heard: The times of the guard's newest fix before these, if there is one.
     """
-    if all(needs_no_look(fix.origin, clock) for fix in fixes):
-        return Corrected(list(fixes), clock)
+    if all(needs_no_correction(fix.origin, clock) for fix in fixes):
+        return CorrectedFixes(list(fixes), clock)
     found = list(fixes)
     received = sorted(range(len(fixes)), key=lambda n: _receipt(fixes[n].origin))
     for n in received:
@@ -64,7 +64,7 @@ def correct(fixes: Sequence[Fix], clock: Clock, heard: Heard | None) -> Correcte
                 found[n] = with_time(fixes[n], at)
         if heard is None or at >= heard[0]:
             heard = (at, origin.received_at)
-    return Corrected(found, clock)
+    return CorrectedFixes(found, clock)
 
 
 def is_late_by_us(recorded_at: datetime, received_at: datetime, heard: Heard | None) -> bool:
@@ -75,7 +75,7 @@ def is_late_by_us(recorded_at: datetime, received_at: datetime, heard: Heard | N
     return heard is not None and recorded_at < heard[0] and received_at < heard[1]
 
 
-def known_time(origin: Origin, clock: Clock) -> datetime:
+def known_time(origin: Origin, clock: SourceClock) -> datetime:
     """Return the time of a fix by what is known of the clock already. The fix teaches nothing."""
     if origin.clock_suspect or is_near(origin) or clock.offset_s is None:
         return origin.recorded_at

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from services.contracts.events import AlertType, Condition
-from services.geofencing.rule.track import Step
+from services.geofencing.rule.track import EvaluatedFix
 
 JUMPS_TO_TELL = 6.0
 A_PLAUSIBLE_FIX = 0.25
@@ -23,19 +23,24 @@ MOST = 10.0
 """Most jumps that are counted: forty believed fixes in a row end the condition."""
 
 
-class Jumping(NamedTuple):
+class RememberedJumps(NamedTuple):
     """Jumps that are not forgotten, and a flag: they were reported to the alerts service."""
 
     jumps: float = 0.0
     told: bool = False
 
 
-QUIET = Jumping()
+QUIET = RememberedJumps()
 
 
 def conclude(
-    steps: Sequence[Step], before: Jumping, *, guard_id: str, tenant_id: int, site_id: int | None
-) -> tuple[Jumping, Condition | None]:
+    steps: Sequence[EvaluatedFix],
+    before: RememberedJumps,
+    *,
+    guard_id: str,
+    tenant_id: int,
+    site_id: int | None,
+) -> tuple[RememberedJumps, Condition | None]:
     """Conclude from fixes of one guard that came in their order, and in time.
 
     Returns:
@@ -43,8 +48,8 @@ def conclude(
         None when nothing has changed.
     """
     count, told = before
-    began: Step | None = None
-    ended: Step | None = None
+    began: EvaluatedFix | None = None
+    ended: EvaluatedFix | None = None
     for step in steps:
         if step.implausible == "teleport":
             count = min(count + 1.0, MOST)
@@ -54,7 +59,7 @@ def conclude(
             told, began = True, step
         elif told and count == 0.0:
             told, ended = False, step
-    after = Jumping(count, told)
+    after = RememberedJumps(count, told)
     if told == before.told:
         return after, None
     changed_by = began if told else ended
@@ -62,7 +67,9 @@ def conclude(
     return after, _condition(changed_by, met=told, guard_id=guard_id, tenant_id=tenant_id, site_id=site_id)
 
 
-def _condition(step: Step, *, met: bool, guard_id: str, tenant_id: int, site_id: int | None) -> Condition:
+def _condition(
+    step: EvaluatedFix, *, met: bool, guard_id: str, tenant_id: int, site_id: int | None
+) -> Condition:
     fix = step.fix
     dedup_key = f"{AlertType.EQUIPMENT_FAILURE}:{guard_id}:two_devices"
     message = f"{guard_id} is reported from one place again"

@@ -13,7 +13,7 @@ from services.contracts.errors import Unavailable
 from services.contracts.events import FeedPosition
 from services.feed.stream import LEFT_ALONE_S, FeedWriter
 from services.location.live_positions.frame_pace import FramePace
-from services.location.tracks.latest_positions import Newest
+from services.location.tracks.latest_positions import LatestPositions
 from services.platform import metrics
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ class PositionFeed:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._feed = feed
-        self._newest = Newest()
+        self._newest = LatestPositions()
         self._pace = FramePace(shortest_s=shortest_s, longest_s=longest_s, share=ROUNDS_SHARE)
         self._clock = clock
         self._arrived = Event()

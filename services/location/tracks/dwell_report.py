@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from services.contracts.errors import Refused
 from services.contracts.pagination import check_limit
 from services.contracts.time_range import Period, as_day, as_period
-from services.location.tracks.dwell_time import Crossing, DayInZone, by_day, stays
+from services.location.tracks.dwell_time import DwellDay, ZoneCrossing, by_day, stays
 from services.platform.database import Database
 
 LONGEST = timedelta(days=31)
@@ -54,7 +54,7 @@ ZONES = text(
 LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-class ZoneDays:
+class DwellReport:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -88,7 +88,7 @@ class ZoneDays:
                     f"there are more than {MAX_CROSSINGS:,} entries and exits in that time: "
                     "name a guard_id, or a shorter time"
                 )
-            crossings = [Crossing(row.guard_id, row.zone_id, row.at, row.entered) for row in found]
+            crossings = [ZoneCrossing(row.guard_id, row.zone_id, row.at, row.entered) for row in found]
             last = _last_fixes(connection, tenant_id, crossings)
             zones = {row.zone_id: row for row in connection.execute(ZONES, {"tenant_id": tenant_id})}
         spent = by_day(
@@ -110,11 +110,13 @@ def _asked(day: object, since: object, until: object) -> tuple[Any, Period]:
     return wanted, Period(begin - DAY_MARGIN, begin + timedelta(days=1) + DAY_MARGIN)
 
 
-def _last_fixes(connection: Connection, tenant_id: int, crossings: Sequence[Crossing]) -> dict[str, datetime]:
+def _last_fixes(
+    connection: Connection, tenant_id: int, crossings: Sequence[ZoneCrossing]
+) -> dict[str, datetime]:
     ids = sorted({crossing.guard_id for crossing in crossings})
     found = connection.execute(LAST_FIXES, {"tenant_id": tenant_id, "ids": ids})
     return {row.guard_id: row.recorded_at for row in found}
 
 
-def _named(rows: Sequence[DayInZone], names: dict[int, str]) -> list[dict[str, Any]]:
+def _named(rows: Sequence[DwellDay], names: dict[int, str]) -> list[dict[str, Any]]:
     return [{**msgspec.structs.asdict(row), "zone_name": names.get(row.zone_id, "")} for row in rows]

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 
-class Crossing(NamedTuple):
+class ZoneCrossing(NamedTuple):
     """Entry of one guard into a zone, or exit.
 
     The crossings of a guard and zone come in the order of time.
@@ -28,7 +28,7 @@ class Crossing(NamedTuple):
     entered: bool
 
 
-class Stay(NamedTuple):
+class ZoneStay(NamedTuple):
     """Stay in a zone, from entry to exit. `open` is True when there was no exit."""
 
     guard_id: str
@@ -38,7 +38,7 @@ class Stay(NamedTuple):
     open: bool
 
 
-class DayInZone(msgspec.Struct, frozen=True, kw_only=True):
+class DwellDay(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of one local day that a guard was believed in a zone.
 
     `open` is True when the guard has not left the zone since.
@@ -53,8 +53,8 @@ class DayInZone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def stays(
-    crossings: Iterable[Crossing], last_fixes: dict[str, datetime], *, since: datetime, until: datetime
-) -> Iterator[Stay]:
+    crossings: Iterable[ZoneCrossing], last_fixes: dict[str, datetime], *, since: datetime, until: datetime
+) -> Iterator[ZoneStay]:
     """Yield the stays between two times, cut to them.
 
     A stay that began before `since` begins there.
@@ -65,19 +65,19 @@ def stays(
         if crossing.entered:
             inside.setdefault(key, crossing.at)
         elif (begin := inside.pop(key, None)) is not None:
-            yield from _cut(Stay(*key, begin, crossing.at, False), since, until)
+            yield from _cut(ZoneStay(*key, begin, crossing.at, False), since, until)
     for (guard_id, zone_id), begin in inside.items():
         end = last_fixes.get(guard_id, begin)
-        yield from _cut(Stay(guard_id, zone_id, begin, max(begin, end), True), since, until)
+        yield from _cut(ZoneStay(guard_id, zone_id, begin, max(begin, end), True), since, until)
 
 
-def _cut(stay: Stay, since: datetime, until: datetime) -> Iterator[Stay]:
+def _cut(stay: ZoneStay, since: datetime, until: datetime) -> Iterator[ZoneStay]:
     begin, end = max(stay.begin, since), min(stay.end, until)
     if begin < end:
         yield stay._replace(begin=begin, end=end)
 
 
-def by_day(found: Iterable[Stay], time_zones: dict[int, str]) -> list[DayInZone]:
+def by_day(found: Iterable[ZoneStay], time_zones: dict[int, str]) -> list[DwellDay]:
     """Divide each stay's seconds among the local days that it touches.
 
     A day may have 23 or 25 hours.
@@ -94,7 +94,7 @@ def by_day(found: Iterable[Stay], time_zones: dict[int, str]) -> list[DayInZone]
             if stay.open:
                 still.add(key)
     return [
-        DayInZone(
+        DwellDay(
             guard_id=key[0],
             zone_id=key[1],
             day=key[2],

@@ -21,7 +21,7 @@ def position_of(fix: Fix, *, in_geofence: bool, violation: bool) -> FeedPosition
     )
 
 
-class Newest:
+class LatestPositions:
     """Newest position per tenant and guard since the last `take`.
 
     The number of guards bounds the size.

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, text
 
 from services.contracts.errors import Refused
-from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.pagination import ListOrder, beyond, check_limit
 from services.location.tracks import search_area
 from services.platform.database import Database
 
@@ -27,7 +27,7 @@ POSITIONS = text(
     " WHERE s.tenant_id = :tenant_id AND (CAST(:after_0 AS text) IS NULL OR s.guard_id > :after_0)"
     " ORDER BY s.guard_id LIMIT :limit"
 )
-BY_GUARD = Order((("guard_id", "text"),))
+BY_GUARD = ListOrder((("guard_id", "text"),))
 AREA = "CAST(ST_SetSRID(ST_GeomFromWKB(:area), 4326) AS geography)"
 WITHIN = {
     False: f"ST_Intersects(s.location, {AREA})",
@@ -105,7 +105,7 @@ def busy_with(alerts: Iterable[Mapping[str, Any]]) -> set[str]:
     return {name for name in named if name}
 
 
-class Whereabouts:
+class NearbyGuards:
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -12,11 +12,11 @@ import msgspec
 from sqlalchemy import RowMapping, text
 
 from services.contracts.errors import NotFound, Refused
-from services.contracts.pagination import Order, beyond, check_limit
+from services.contracts.pagination import ListOrder, beyond, check_limit
 from services.contracts.time_range import as_period, as_time
 from services.geofencing.rule import explanation
-from services.geofencing.rule.transitions import Evidence
-from services.location.tracks.simplify import GAP_S, TrackPoint, thin
+from services.geofencing.rule.transitions import TransitionEvidence
+from services.location.tracks.simplify import GAP_S, StoredTrackPoint, thin
 from services.platform.database import Database
 
 LONGEST_TRACK = timedelta(days=31)
@@ -39,7 +39,7 @@ OF_TRACK = """
     FROM mqtt_guard_location l LEFT JOIN implausible_fix i USING (message_key)
     WHERE l.tenant_id = :tenant_id AND l.guard_id = :guard_id AND l.recorded_at >= :since AND l.recorded_at < :until
 """
-POINT_NAMES = TrackPoint.__struct_fields__
+POINT_NAMES = StoredTrackPoint.__struct_fields__
 """Names of the columns of `POINT`, in its order. They are the first columns of a row."""
 # Most tracks are short enough to be read whole.
 ALL_POINTS = text(f"SELECT {POINT} {OF_TRACK} ORDER BY l.recorded_at, l.message_key LIMIT :read + 1")
@@ -100,8 +100,8 @@ IMPLAUSIBLE = """
             AND l.message_key = i.message_key
     WHERE i.tenant_id = :tenant_id AND {wanted} {order} LIMIT :limit
 """
-TRANSITION_ORDER = Order((("t.at", "timestamptz"), ("t.transition_id", "uuid")), descending=True)
-IMPLAUSIBLE_ORDER = Order((("i.recorded_at", "timestamptz"), ("i.message_key", "uuid")), descending=True)
+TRANSITION_ORDER = ListOrder((("t.at", "timestamptz"), ("t.transition_id", "uuid")), descending=True)
+IMPLAUSIBLE_ORDER = ListOrder((("i.recorded_at", "timestamptz"), ("i.message_key", "uuid")), descending=True)
 
 
 class TrackQueries:
@@ -206,8 +206,8 @@ class TrackQueries:
             return [_plain(row) for row in connection.execute(query, values | place_values).mappings()]
 
 
-def _points(found: Iterable[Sequence[Any]]) -> list[TrackPoint]:
-    return [TrackPoint(**dict(zip(POINT_NAMES, row, strict=False))) for row in found]
+def _points(found: Iterable[Sequence[Any]]) -> list[StoredTrackPoint]:
+    return [StoredTrackPoint(**dict(zip(POINT_NAMES, row, strict=False))) for row in found]
 
 
 def check_limit_of(what: str, value: object, *, most: int) -> int:
@@ -236,14 +236,14 @@ def _transition_uuid(text_form: object) -> UUID:
 
 
 def _why(row: RowMapping) -> str:
-    told = explanation.Told(
+    told = explanation.ExplainedTransition(
         guard_id=row["guard_id"],
         kind=row["kind"],
         zone_name=row["zone_name"] or "",
         zone_version=row["zone_version"],
         at=row["at"],
         confirmed_at=row["confirmed_at"],
-        evidence=msgspec.convert(row["evidence"], Evidence),
+        evidence=msgspec.convert(row["evidence"], TransitionEvidence),
         late=row["late"],
         superseded_at=row["superseded_at"],
     )

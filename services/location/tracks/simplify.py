@@ -20,7 +20,7 @@ GAP_S = 120.0
 """Shortest pause in seconds that a drawing shows: both of its ends stay."""
 
 
-class TrackPoint(msgspec.Struct, frozen=True, kw_only=True):
+class StoredTrackPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One stored fix of a track. Units are as in `services.contracts.events`.
 
     `implausible` is the reason why no verdict was built on it. `transition` is True when a belief
@@ -40,7 +40,9 @@ class TrackPoint(msgspec.Struct, frozen=True, kw_only=True):
     transition: bool = False
 
 
-def thin(points: Sequence[TrackPoint], *, max_points: int, gap_s: float = GAP_S) -> list[TrackPoint]:
+def thin(
+    points: Sequence[StoredTrackPoint], *, max_points: int, gap_s: float = GAP_S
+) -> list[StoredTrackPoint]:
     """Return at most `max_points` of a track, in the order of time.
 
     There may be too little room even for the points that must stay. Then the ends are kept first,
@@ -57,7 +59,7 @@ def thin(points: Sequence[TrackPoint], *, max_points: int, gap_s: float = GAP_S)
     return [points[index] for index in sorted(order[:max_points])]
 
 
-def _ranks(points: Sequence[TrackPoint], gap_s: float) -> list[int]:
+def _ranks(points: Sequence[StoredTrackPoint], gap_s: float) -> list[int]:
     """Rank each point: 0 an end, 1 a change, 2 beside a gap, 3 implausible, 4 any other."""
     ranks = [3 if point.implausible else 4 for point in points]
     for index, (before, point) in enumerate(zip(points, points[1:], strict=False), start=1):
@@ -70,7 +72,7 @@ def _ranks(points: Sequence[TrackPoint], gap_s: float) -> list[int]:
     return ranks
 
 
-def _prominence(points: Sequence[TrackPoint]) -> list[float]:
+def _prominence(points: Sequence[StoredTrackPoint]) -> list[float]:
     """Return twice the area (m2) that each point was worth when its turn came.
 
     The area of a point is never less than that of a point that went before it. An implausible point
@@ -105,7 +107,7 @@ def _prominence(points: Sequence[TrackPoint]) -> list[float]:
 METRES_PER_DEGREE = 111_195.0
 
 
-def _triangle(points: Sequence[TrackPoint], left: int, middle: int, right: int) -> float:
+def _triangle(points: Sequence[StoredTrackPoint], left: int, middle: int, right: int) -> float:
     """Return twice the area of a triangle (m2), on the plane that touches at the middle.
 
     Longitudes go the short way round.

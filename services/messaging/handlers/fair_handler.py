@@ -22,7 +22,12 @@ from nameko.extensions import SharedExtension
 
 from services.contracts.errors import Unavailable
 from services.messaging.handlers.fair_turns import FairTurns, Sender
-from services.messaging.handlers.shard_handler import Item, OfShards, Shard, ShardConsumer
+from services.messaging.handlers.shard_handler import (
+    ShardConsumer,
+    ShardedHandler,
+    ShardSubscription,
+    TakenEvent,
+)
 from services.platform import metrics
 
 log = structlog.get_logger(__name__)
@@ -166,7 +171,7 @@ class FairLines:
         self._running: Counter[int] = Counter()
         self._idle: Event | None = None
 
-    def add(self, item: Item) -> None:
+    def add(self, item: TakenEvent) -> None:
         self._taken.setdefault(item.shard.number, []).append(item.message)
 
     def open(self, shard: int) -> None: ...
@@ -207,7 +212,7 @@ class FairLines:
         return len(self.waiting(shard))
 
 
-class FairHandler(OfShards):
+class FairHandler(ShardedHandler):
     """Entrypoint behind `fair_handler`."""
 
     queue_consumer = FairConsumer()
@@ -234,10 +239,10 @@ class FairHandler(OfShards):
         super().setup()
         self.lines = FairLines()
         if not self.by_shard:
-            self.shards, self.shard_count = [Shard(self.queue, 0, is_common=True)], 1
+            self.shards, self.shard_count = [ShardSubscription(self.queue, 0, is_common=True)], 1
         self.prefetch = HELD_AT_MOST // self.shard_count
 
-    def old_shards(self, is_there: Callable[[str], bool]) -> list[Shard]:
+    def old_shards(self, is_there: Callable[[str], bool]) -> list[ShardSubscription]:
         return super().old_shards(is_there) if self.by_shard else []
 
     @property
@@ -251,7 +256,7 @@ class FairHandler(OfShards):
         self.lines.await_idle()
         super().stop()
 
-    def receive(self, item: Item) -> None:
+    def receive(self, item: TakenEvent) -> None:
         """Take an event that RabbitMQ delivered.
 
         The reading thread waits for room here, and so do all events behind this one.

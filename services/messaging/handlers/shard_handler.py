@@ -33,7 +33,7 @@ from nameko.exceptions import ContainerBeingKilled
 from services.contracts.errors import InvalidMessage, Outage, Unavailable
 from services.messaging import heartbeats
 from services.messaging.consumer import REQUEUE_PAUSE_S, EventHandler, EventQueueConsumer
-from services.messaging.outage_pause.blame import Blame
+from services.messaging.outage_pause.blame import OutageBlame
 from services.messaging.outage_pause.pauses import (
     FIRST_PAUSE_S,
     HELD_AT_MOST_S,
@@ -43,8 +43,8 @@ from services.messaging.outage_pause.pauses import (
     Blamed,
     id_of,
 )
-from services.messaging.publisher import BROKEN, Letter
-from services.messaging.shards import Lines, Members, Taken, owners
+from services.messaging.publisher import BROKEN, EncodedMessage
+from services.messaging.shards import ShardLines, ShardMembers, TakenItems, owners
 from services.messaging.topology import (
     EVENT_CONTENT_TYPE,
     declare_missing_exchange,
@@ -81,7 +81,7 @@ this.
 """
 
 
-class Shard:
+class ShardSubscription:
     """The subscription of one process to one queue.
 
     `number` is that of the shard. A queue of an older version takes no new events, and its number
@@ -100,10 +100,10 @@ class Shard:
         self.pause_s = LOOK_S
 
 
-class Item(NamedTuple):
+class TakenEvent(NamedTuple):
     """An event that a process has taken, and the time since when it waits."""
 
-    shard: Shard
+    shard: ShardSubscription
     body: bytes
     message: Any
     since_s: float
@@ -130,7 +130,7 @@ class ShardConsumer(EventQueueConsumer):
         # One process may host several services.
         self._kind = f"{self.container.service_name}/{type(self).__name__}/"
         self.id = f"{self._kind}{uuid.uuid4().hex}"
-        self._members = Members(self.id, silent_after_s=SILENT_AFTER_S)
+        self._members = ShardMembers(self.id, silent_after_s=SILENT_AFTER_S)
         self._connection: Any = None
         self._looked_s = float("-inf")
         self._known: frozenset[str] = frozenset()
@@ -148,7 +148,7 @@ class ShardConsumer(EventQueueConsumer):
 
     def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
         service = self.container.service_name
-        heartbeats.hear_heartbeats(self._connection.channel(), service, [service], self._hear)
+        heartbeats.receive_heartbeats(self._connection.channel(), service, [service], self._hear)
         super().on_consume_ready(connection, channel, consumers, **kwargs)
         if not self._is_withdrawn:
             heartbeats.announce(self.id)
@@ -160,7 +160,7 @@ class ShardConsumer(EventQueueConsumer):
 
     def _hear(self, heartbeat: Heartbeat) -> None:
         takes = tuple(member for member in heartbeat.takes if member.startswith(self._kind))
-        self._members.hear(heartbeat.instance, takes, time.monotonic())
+        self._members.receive(heartbeat.instance, takes, time.monotonic())
 
     def on_iteration(self) -> None:
         self._share_out(time.monotonic())
@@ -185,7 +185,7 @@ class ShardConsumer(EventQueueConsumer):
                 elif is_changed or (shard.has_taken and now_s >= shard.leave_again_s):
                     self._give_up(provider, shard, now_s)
 
-    def _give_up(self, provider: Any, shard: Shard, now_s: float) -> None:
+    def _give_up(self, provider: Any, shard: ShardSubscription, now_s: float) -> None:
         # While a server is away, no process can do more with the shard. Each return would cost its
         # events one of their deliveries.
         if shard.is_leaving or provider.is_paused:
@@ -195,7 +195,7 @@ class ShardConsumer(EventQueueConsumer):
         shard.leave_again_s = now_s + shard.pause_s
         shard.pause_s = min(2 * shard.pause_s, AGAIN_MAX_S)
 
-    def _subscribe_again(self, provider: Any, shard: Shard) -> None:
+    def _subscribe_again(self, provider: Any, shard: ShardSubscription) -> None:
         if shard.has_taken:
             log.info(
                 "shard_released", queue=shard.queue.name, returned=len(provider.lines.waiting(shard.number))
@@ -204,7 +204,7 @@ class ShardConsumer(EventQueueConsumer):
         provider.lines.drop(shard.number)
         self.subscribe(provider, shard)
 
-    def subscribe(self, provider: Any, shard: Shard) -> None:
+    def subscribe(self, provider: Any, shard: ShardSubscription) -> None:
         """Open a channel for a shard.
 
         Call this in the thread of this consumer only: the answers are read from its socket.
@@ -230,7 +230,7 @@ class ShardConsumer(EventQueueConsumer):
         for shard in provider.shards:
             self.subscribe(provider, shard)
 
-    def _receive(self, provider: Any, shard: Shard, channel: Any, raw: Any) -> None:
+    def _receive(self, provider: Any, shard: ShardSubscription, channel: Any, raw: Any) -> None:
         message = channel.message_to_python(raw)
         if message.content_type != EVENT_CONTENT_TYPE:
             self.on_decode_error(message, TypeError(f"content type {message.content_type!r}"))
@@ -240,7 +240,7 @@ class ShardConsumer(EventQueueConsumer):
             return  # the channel will be closed: the event goes back with the others
         message.delivery_info["queue"] = shard.queue.name
         body = message.body if isinstance(message.body, bytes) else bytes(message.body)
-        provider.receive(Item(shard, body, message, time.monotonic()))
+        provider.receive(TakenEvent(shard, body, message, time.monotonic()))
 
     def _count_for_ever(self) -> None:
         """Show how many events are in hand, again and again."""
@@ -280,7 +280,7 @@ class _Subscription:
             shard.channel.close()
 
 
-class _Pause:
+class _HandlerPause:
     """A server that a handler waits for."""
 
     def __init__(self, server: str) -> None:
@@ -289,18 +289,20 @@ class _Pause:
 
 
 class _Decoded(NamedTuple):
-    item: Item
+    item: TakenEvent
     event: Any
 
 
-class OfShards(EventHandler):
+class ShardedHandler(EventHandler):
     """A handler with a queue for each shard."""
 
     def setup(self) -> None:
         super().setup()
         self._config: Config = self.container.config["vigil"]
         self.shard_count = self._config.amqp.shards
-        self.shards = [Shard(self._queue_of(number), number) for number in range(self.shard_count)]
+        self.shards = [
+            ShardSubscription(self._queue_of(number), number) for number in range(self.shard_count)
+        ]
 
     def _queue_of(self, shard: int) -> Queue:
         return event_queue(
@@ -312,12 +314,12 @@ class OfShards(EventHandler):
             shard=shard,
         )
 
-    def old_shards(self, is_there: Callable[[str], bool]) -> list[Shard]:
+    def old_shards(self, is_there: Callable[[str], bool]) -> list[ShardSubscription]:
         """Return the queues of versions that had no shards, or more shards, to be emptied."""
-        found = [Shard(self.queue, NO_SHARD, is_old=True)] if is_there(self.queue.name) else []
+        found = [ShardSubscription(self.queue, NO_SHARD, is_old=True)] if is_there(self.queue.name) else []
         number = self.shard_count
         while is_there((queue := self._queue_of(number)).name):
-            found.append(Shard(queue, number, is_old=True))
+            found.append(ShardSubscription(queue, number, is_old=True))
             number += 1
         return found
 
@@ -325,7 +327,7 @@ class OfShards(EventHandler):
         return str(message.delivery_info["queue"])
 
 
-class ShardHandler(OfShards):
+class ShardHandler(ShardedHandler):
     """Entrypoint behind `shard_handler`."""
 
     queue_consumer = ShardConsumer()
@@ -333,9 +335,9 @@ class ShardHandler(OfShards):
 
     def setup(self) -> None:
         super().setup()
-        self.lines: Lines[Item] = Lines(most_bytes=RUN_BYTES, enough_bytes=ENOUGH_BYTES)
-        self._pause: _Pause | None = None
-        self._blame = Blame()
+        self.lines: ShardLines[TakenEvent] = ShardLines(most_bytes=RUN_BYTES, enough_bytes=ENOUGH_BYTES)
+        self._pause: _HandlerPause | None = None
+        self._blame = OutageBlame()
         self._changed: Event | None = None
         self._is_stopping = False
 
@@ -358,7 +360,7 @@ class ShardHandler(OfShards):
         """Return whether a server that every event needs is away."""
         return self._pause is not None
 
-    def receive(self, item: Item) -> None:
+    def receive(self, item: TakenEvent) -> None:
         """Take an event that RabbitMQ delivered.
 
         This is called in the thread that reads, so it must not block.
@@ -383,9 +385,9 @@ class ShardHandler(OfShards):
             else:
                 self._wait_for_change()
 
-    def _run_taken(self, taken: Sequence[Taken[Item]], *, is_trial: bool = False) -> bool:
+    def _run_taken(self, taken: Sequence[TakenItems[TakenEvent]], *, is_trial: bool = False) -> bool:
         """Handle the events of a run, and end the run. Return False when it met an outage."""
-        left: list[Item] = []
+        left: list[TakenEvent] = []
         try:
             left = self._handle_all([item for _, items in taken for item in items], is_trial=is_trial)
         finally:
@@ -395,7 +397,7 @@ class ShardHandler(OfShards):
             self._say_changed()
         return not left
 
-    def _handle_all(self, items: list[Item], *, is_trial: bool) -> list[Item]:
+    def _handle_all(self, items: list[TakenEvent], *, is_trial: bool) -> list[TakenEvent]:
         """Handle items together, but a suspect alone.
 
         A suspect is an item in whose handling the process ended before.
@@ -412,16 +414,16 @@ class ShardHandler(OfShards):
                 return [*left, *items]
         return []
 
-    def _is_suspect(self, item: Item) -> bool:
+    def _is_suspect(self, item: TakenEvent) -> bool:
         return self.in_hand.is_suspect(item.shard.queue.name, item.message)
 
-    def _handle_part(self, part: list[Item], *, is_alone: bool, is_trial: bool) -> list[Item]:
+    def _handle_part(self, part: list[TakenEvent], *, is_alone: bool, is_trial: bool) -> list[TakenEvent]:
         if is_alone:
             return self._handle_suspect(part[0], is_trial=is_trial)
         with self.in_hand.together([(item.shard.queue.name, item.message) for item in part]):
             return self._handle(part, is_trial=is_trial)
 
-    def _handle_suspect(self, item: Item, *, is_trial: bool) -> list[Item]:
+    def _handle_suspect(self, item: TakenEvent, *, is_trial: bool) -> list[TakenEvent]:
         """Handle an event alone: nothing else that this process has in hand runs meanwhile."""
         ended = Event()
 
@@ -437,10 +439,10 @@ class ShardHandler(OfShards):
         if fault is not None:
             self._fail(item, fault)
             return []
-        found: list[Item] = ended.wait()
+        found: list[TakenEvent] = ended.wait()
         return found
 
-    def _handle(self, items: list[Item], *, is_trial: bool) -> list[Item]:
+    def _handle(self, items: list[TakenEvent], *, is_trial: bool) -> list[TakenEvent]:
         """Handle items by one call. When one item makes that fail, try halves until it is found.
 
         Returns:
@@ -467,7 +469,7 @@ class ShardHandler(OfShards):
                 parts += [part[len(part) // 2 :], part[: len(part) // 2]]
         return []
 
-    def _decoded_of(self, items: Sequence[Item]) -> list[_Decoded]:
+    def _decoded_of(self, items: Sequence[TakenEvent]) -> list[_Decoded]:
         """Return the events that can be read. The others then are in the dead letters."""
         found = []
         for item in items:
@@ -477,7 +479,7 @@ class ShardHandler(OfShards):
                 self._fail(item, InvalidMessage("event_unreadable", str(error)))
         return found
 
-    def _done(self, items: Sequence[Item], started: float) -> None:
+    def _done(self, items: Sequence[TakenEvent], started: float) -> None:
         """Acknowledge items.
 
         Of each shard the last item is acknowledged, and with it all before it, which are settled.
@@ -485,7 +487,7 @@ class ShardHandler(OfShards):
         metrics.task_duration.labels(self.method_name).observe(time.perf_counter() - started)
         metrics.task_success.labels(self.method_name).inc()
         self._note_success(items)
-        last: dict[str, Item] = {}
+        last: dict[str, TakenEvent] = {}
         for item in items:
             last[item.shard.queue.name] = item
         counts = Counter(item.shard.queue.name for item in items)
@@ -496,7 +498,7 @@ class ShardHandler(OfShards):
                 with contextlib.suppress(*BROKEN):
                     item.message.ack(multiple=True)
 
-    def _fail(self, item: Item, error: BaseException, started: float | None = None) -> None:
+    def _fail(self, item: TakenEvent, error: BaseException, started: float | None = None) -> None:
         """Send an item to the delay ladder or the dead letters."""
         started = time.perf_counter() if started is None else started
         reason = error.reason if isinstance(error, InvalidMessage) else type(error).__name__
@@ -512,12 +514,12 @@ class ShardHandler(OfShards):
         for message in messages:
             self.queue_consumer.requeue_message(message)
 
-    def _note_success(self, items: Sequence[Item]) -> None:
+    def _note_success(self, items: Sequence[TakenEvent]) -> None:
         if self._blame.is_watching:
             for item in items:
                 self._blame.succeed(id_of(item.message), time.monotonic())
 
-    def _meet(self, items: Sequence[Item], outage: Outage, *, is_trial: bool) -> list[Item]:
+    def _meet(self, items: Sequence[TakenEvent], outage: Outage, *, is_trial: bool) -> list[TakenEvent]:
         """Pause until the server is back.
 
         Items that are to blame for the outage move on.
@@ -539,7 +541,7 @@ class ShardHandler(OfShards):
                 left.append(item)
         metrics.task_failure.labels(self.method_name, type(outage).__name__).inc()
         if self._pause is None:
-            self._pause = _Pause(outage.server)
+            self._pause = _HandlerPause(outage.server)
             self._show_paused(self._pause, 1)
             log.warning("consumer_paused", queue=self.queue.name, server=outage.server, error=str(outage))
             self.container.spawn_managed_thread(partial(self._watch, self._pause))
@@ -549,10 +551,10 @@ class ShardHandler(OfShards):
             self._show_paused(self._pause, 1)
         return left
 
-    def _show_paused(self, pause: _Pause, value: int) -> None:
+    def _show_paused(self, pause: _HandlerPause, value: int) -> None:
         metrics.consumer_paused.labels(self.queue.name, pause.server).set(value)
 
-    def _watch(self, pause: _Pause) -> None:
+    def _watch(self, pause: _HandlerPause) -> None:
         """Return when the handler goes on."""
         pause_s = trial_pause_s = FIRST_PAUSE_S
         while True:
@@ -605,11 +607,11 @@ class ShardHandler(OfShards):
             else:
                 self._hand_back_by_ladder(shard)
 
-    def _hand_back_by_ladder(self, shard: Shard) -> None:
+    def _hand_back_by_ladder(self, shard: ShardSubscription) -> None:
         taken = self.lines.take_all(shard.number)
         exchange = retry_exchange_name(min(self.delays_s))
         letters = [
-            Letter(
+            EncodedMessage(
                 exchange,
                 shard.queue.name,
                 item.body,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from services.contracts.errors import Forbidden
-from services.platform.config import Noc
+from services.platform.config import NocSettings
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -18,7 +18,7 @@ Other programs of this machine may use other loopback addresses.
 """
 
 
-class Networks:
+class NetworkList:
     """A comma list of networks, such as `10.0.0.0/8, ::1`.
 
     A part that is no network admits nobody, and is in `bad`.
@@ -42,15 +42,15 @@ class Networks:
         return any(address in network for network in self._networks)
 
 
-def proxies(noc: Noc) -> Networks:
+def proxies(noc: NocSettings) -> NetworkList:
     """Return the proxies that are believed about their clients.
 
     They are HAProxy on this machine, and the operator's own proxies.
     """
-    return Networks(f"{OWN_PROXY}, {noc.trusted_proxies}")
+    return NetworkList(f"{OWN_PROXY}, {noc.trusted_proxies}")
 
 
-def client_of(peer: str, forwarded_for: str, *, trusted: Networks) -> str:
+def client_of(peer: str, forwarded_for: str, *, trusted: NetworkList) -> str:
     """Return the address that the request counts for.
 
     Only a trusted proxy is believed about its client, and only its own entry, the last one. While
@@ -82,18 +82,18 @@ def holder_of(address: str) -> str:
     return str(found) if found is not None else address
 
 
-def check_allowed(client: str, *, allowed: Networks) -> None:
+def check_allowed(client: str, *, allowed: NetworkList) -> None:
     """Check that the client may read metrics. Raises `Forbidden`."""
     address = _address(client)
     if address is None or address not in allowed:
         raise Forbidden(f"{client} is not in PROMETHEUS_ALLOWED_IPS")
 
 
-def problems(noc: Noc) -> Iterator[str]:
+def problems(noc: NocSettings) -> Iterator[str]:
     """Yield a sentence for each part of the address lists that is no network."""
     lists = {"PROMETHEUS_ALLOWED_IPS": noc.metrics_allowed_ips, "VIGIL_TRUSTED_PROXIES": noc.trusted_proxies}
     for variable, text in lists.items():
-        for part in Networks(text).bad:
+        for part in NetworkList(text).bad:
             yield f"{variable}: {part!r} is not a network; write networks like 10.0.0.0/8, 192.168.1.5, fd00::/8"
 
 

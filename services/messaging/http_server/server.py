@@ -444,14 +444,16 @@ def _listen(host: str, port: int, variable: str) -> Any:
                 ) from error
         else:
             if said:
-                sd_notify.say("STATUS=", f"{sd_notify.BLOCKED}=")
+                sd_notify.notify("STATUS=", f"{sd_notify.BLOCKED}=")
             return sock
         problem = port_owner.sentence(port, f"end that program, or set {variable} to another port")
         if problem != said:
             log.error("port_not_opened", problem=problem)
             said = problem
         # Sent each second: it keeps systemd from ending a start that takes long.
-        sd_notify.say(f"STATUS={problem}", f"{sd_notify.BLOCKED}={problem}", "EXTEND_TIMEOUT_USEC=15000000")
+        sd_notify.notify(
+            f"STATUS={problem}", f"{sd_notify.BLOCKED}={problem}", "EXTEND_TIMEOUT_USEC=15000000"
+        )
         eventlet.sleep(PORT_PAUSE_S)
 
 
@@ -465,7 +467,7 @@ def _turn_away(sock: Any) -> None:
         sock.close()
 
 
-class Http(HttpRequestHandler):
+class HttpRoute(HttpRequestHandler):
     """An ordinary route: each request has a worker."""
 
     server = SoleWebServer()
@@ -486,7 +488,7 @@ class Http(HttpRequestHandler):
         return response
 
 
-class Upgrade(HttpRequestHandler):
+class UpgradeRoute(HttpRequestHandler):
     """A route whose method takes the socket over.
 
     At stop, `GreenletExit` is raised in each method.
@@ -531,7 +533,7 @@ def _taken_over(_environ: Any, _start_response: Any) -> list[bytes]:
 
 def http(method: str, url: str) -> Callable[[F], F]:
     """Serve a route; the method takes a werkzeug `Request` and returns a `Response`."""
-    decorator: Callable[[F], F] = Http.decorator(
+    decorator: Callable[[F], F] = HttpRoute.decorator(
         method, url, expected_exceptions=(Refused, Unavailable, HTTPException)
     )
     return decorator
@@ -539,5 +541,5 @@ def http(method: str, url: str) -> Callable[[F], F]:
 
 def upgrade(url: str) -> Callable[[F], F]:
     """Serve a route by `method(request, sock)`; None means that the method took the socket over."""
-    decorator: Callable[[F], F] = Upgrade.decorator(url)
+    decorator: Callable[[F], F] = UpgradeRoute.decorator(url)
     return decorator

@@ -21,7 +21,7 @@ from eventlet.event import Event
 from nameko.extensions import SharedExtension
 
 from services.contracts.errors import InvalidMessage
-from services.messaging.in_flight.suspects import Turns
+from services.messaging.in_flight.suspects import SuspectTurns
 from services.supervision import poison, restarts
 from services.supervision.crash_marker import MOST_HANDS, CrashMarker
 
@@ -35,7 +35,7 @@ from outside.
 """
 
 
-class Notes:
+class InFlightNotes:
     """The notes and turns of one file of notes.
 
     All services of a process share them, so that a suspect is alone in the process.
@@ -43,21 +43,21 @@ class Notes:
 
     def __init__(self, path: Path | None) -> None:
         self.marker = CrashMarker(path)
-        self.turns = Turns()
+        self.turns = SuspectTurns()
         self.free = list(range(MOST_HANDS))
 
 
-_notes: weakref.WeakValueDictionary[Path, Notes] = weakref.WeakValueDictionary()
+_notes: weakref.WeakValueDictionary[Path, InFlightNotes] = weakref.WeakValueDictionary()
 
 
-def _notes_of(path: Path | None) -> Notes:
-    found = Notes(path) if path is None else _notes.get(path) or Notes(path)
+def _notes_of(path: Path | None) -> InFlightNotes:
+    found = InFlightNotes(path) if path is None else _notes.get(path) or InFlightNotes(path)
     if path is not None:
         _notes[path] = found
     return found
 
 
-class InHand(SharedExtension):
+class InFlightEvents(SharedExtension):
     """The process's notes and turns, shared by all its handlers."""
 
     def setup(self) -> None:

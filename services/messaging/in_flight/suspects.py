@@ -12,7 +12,7 @@ from collections.abc import Callable
 Start = Callable[[], None]
 
 
-class Turns:
+class SuspectTurns:
     """The turns of messages, in the order in which they came.
 
     A message that was started calls `leave` once when it is done.

@@ -12,7 +12,7 @@ REMEMBERED = 10_000
 """Messages that are remembered, the newest ones."""
 
 
-class Blame:
+class OutageBlame:
     """The outages that messages of one queue met. Times are seconds of any one clock."""
 
     def __init__(self) -> None:

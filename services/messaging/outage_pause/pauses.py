@@ -25,8 +25,8 @@ from eventlet.semaphore import Semaphore
 from nameko.extensions import SharedExtension
 
 from services.contracts.errors import Outage, Unavailable, VigilError
-from services.messaging.outage_pause.blame import Blame
-from services.messaging.publisher import Letter, SharedOutlet, ask_rabbitmq
+from services.messaging.outage_pause.blame import OutageBlame
+from services.messaging.publisher import EncodedMessage, SharedChannelPool, check_rabbitmq
 from services.messaging.topology import retry_exchange_name
 from services.platform import metrics
 from services.platform.config import Config
@@ -55,19 +55,19 @@ HELD_AT_MOST_S = 600.0
 def _ask_database(config: Config) -> None:
     from services.platform import database  # not every process has the library
 
-    database.ask_database(config)
+    database.check_database(config)
 
 
 def _ask_redis(config: Config) -> None:
     from services.platform import redis_client
 
-    redis_client.ask_redis(config)
+    redis_client.check_redis(config)
 
 
 PROBES: dict[str, Callable[[Config], None]] = {
     POSTGRES: _ask_database,
     REDIS: _ask_redis,
-    AMQP: lambda config: ask_rabbitmq(config.amqp),
+    AMQP: lambda config: check_rabbitmq(config.amqp),
 }
 """By server: a function that returns when the server answers.
 
@@ -79,7 +79,7 @@ class Blamed(VigilError):  # noqa: N818
     """An event that brings a server down: no outage that ends by waiting."""
 
 
-class Held(NamedTuple):
+class HeldEvent(NamedTuple):
     """An event that waits for a server. `again` starts its handling, and returns at once."""
 
     message: Any
@@ -92,7 +92,7 @@ class Held(NamedTuple):
         return not self.message.channel.connection
 
 
-class _Pause:
+class _QueuePause:
     """The pause of one queue.
 
     `tried` is the message that is tried. `outcome` gets True when it got through.
@@ -101,7 +101,7 @@ class _Pause:
     def __init__(self) -> None:
         self.server = ""
         self.began_s = time.monotonic()
-        self.held: deque[Held] = deque()
+        self.held: deque[HeldEvent] = deque()
         self.tried: Any = None
         self.outcome = Event()
         self.watcher: Any = None
@@ -110,12 +110,12 @@ class _Pause:
 class Pauses(SharedExtension):
     """The pauses of a process, by queue."""
 
-    outlet = SharedOutlet()
+    outlet = SharedChannelPool()
 
     def setup(self) -> None:
         self._config: Config = self.container.config["vigil"]
-        self._pauses: dict[str, _Pause] = {}
-        self._blame: dict[str, Blame] = {}
+        self._pauses: dict[str, _QueuePause] = {}
+        self._blame: dict[str, OutageBlame] = {}
         self._questions = {server: _Question(ask) for server, ask in PROBES.items()}
 
     def is_paused(self, queue: str) -> bool:
@@ -129,7 +129,7 @@ class Pauses(SharedExtension):
 
     def hold(self, queue: str, message: Any, again: Callable[[], None]) -> None:
         """Hold an event that came while its queue is paused."""
-        self._pauses[queue].held.append(Held(message, again, time.monotonic()))
+        self._pauses[queue].held.append(HeldEvent(message, again, time.monotonic()))
 
     def meet(self, queue: str, error: Outage, message: Any, again: Callable[[], None]) -> Blamed | None:
         """Hold an event whose handler met an outage, and pause its queue.
@@ -143,12 +143,12 @@ class Pauses(SharedExtension):
         if pause is not None and was_tried:
             self._end_trial(pause, got_through=False)
             self._wait_for(queue, pause, error.server)
-        blame = self._blame.setdefault(queue, Blame())
+        blame = self._blame.setdefault(queue, OutageBlame())
         if blame.meet(id_of(message), time.monotonic(), alone=was_tried and error.hung_up):
             return Blamed(f"the server closed the connection each time that this event was handled: {error}")
         if pause is None:
             pause = self._begin(queue, error)
-        pause.held.append(Held(message, again, time.monotonic()))
+        pause.held.append(HeldEvent(message, again, time.monotonic()))
         return None
 
     def settle(self, queue: str, messages: Sequence[Any]) -> None:
@@ -168,21 +168,21 @@ class Pauses(SharedExtension):
         if pause is not None and pause.watcher is not None:
             pause.watcher.kill()
 
-    def _begin(self, queue: str, error: Outage) -> _Pause:
-        pause = self._pauses[queue] = _Pause()
+    def _begin(self, queue: str, error: Outage) -> _QueuePause:
+        pause = self._pauses[queue] = _QueuePause()
         self._wait_for(queue, pause, error.server)
         log.warning("consumer_paused", queue=queue, server=error.server, error=str(error))
         pause.watcher = self.container.spawn_managed_thread(lambda: self._watch(queue, pause))
         return pause
 
-    def _wait_for(self, queue: str, pause: _Pause, server: str) -> None:
+    def _wait_for(self, queue: str, pause: _QueuePause, server: str) -> None:
         """Note the server that the queue waits for; it may be another one than before."""
         if pause.server and pause.server != server:
             metrics.consumer_paused.labels(queue, pause.server).set(0)
         pause.server = server
         metrics.consumer_paused.labels(queue, server).set(1)
 
-    def _watch(self, queue: str, pause: _Pause) -> None:
+    def _watch(self, queue: str, pause: _QueuePause) -> None:
         """Return when the queue goes on."""
         pause_s = trial_pause_s = FIRST_PAUSE_S
         while True:
@@ -211,7 +211,7 @@ class Pauses(SharedExtension):
         question = self._questions.get(server)
         return question is None or question.is_answered(self._config)
 
-    def _gets_through(self, pause: _Pause) -> bool:
+    def _gets_through(self, pause: _QueuePause) -> bool:
         """Try the first event; return whether it got through.
 
         True as well when there is no event, or when the event takes long.
@@ -227,12 +227,12 @@ class Pauses(SharedExtension):
         pause.tried = None
         return True
 
-    def _end_trial(self, pause: _Pause, *, got_through: bool) -> None:
+    def _end_trial(self, pause: _QueuePause, *, got_through: bool) -> None:
         pause.tried = None
         if not pause.outcome.ready():
             pause.outcome.send(got_through)
 
-    def _hand_back(self, queue: str, pause: _Pause) -> None:
+    def _hand_back(self, queue: str, pause: _QueuePause) -> None:
         """Put events that are held for long back into their queue."""
         oldest_s = time.monotonic() - HELD_AT_MOST_S
         old = [held for held in pause.held if held.since_s < oldest_s and not held.is_stale]
@@ -240,7 +240,7 @@ class Pauses(SharedExtension):
             return
         exchange = retry_exchange_name(min(self._config.amqp.retry_delays_s))
         letters = [
-            Letter(
+            EncodedMessage(
                 exchange,
                 held.message.delivery_info.get("queue", queue),
                 bytes(held.message.body),

@@ -14,7 +14,7 @@ SMS_MARK = "2x? "
 """Mark before the text of an SMS that may have been sent already."""
 
 
-class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+class OutgoingMessage(msgspec.Struct, frozen=True, kw_only=True):
     """One message to one recipient.
 
     Attributes:
@@ -40,7 +40,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     hidden: dict[str, str] = {}
 
 
-class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+class AcceptedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """Acceptance of a message by a provider, under the provider's own reference."""
 
     provider_ref: str
@@ -87,10 +87,10 @@ class Channel(Protocol):
     def name(self) -> str:
         """The provider's name for users, records and metrics."""
 
-    def send(self, outgoing: Outgoing) -> Accepted:
+    def send(self, outgoing: OutgoingMessage) -> AcceptedMessage:
         """Send a message. Raises `SendFailed` and nothing else, within the channel's deadline."""
 
-    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:
+    def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:
         """Return the acceptance if the provider took this message since then, else None.
 
         Raises:

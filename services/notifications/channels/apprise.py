@@ -18,10 +18,16 @@ from typing import Any
 import eventlet
 import requests
 
-from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, http_client
+from services.notifications.channels import (
+    AcceptedMessage,
+    CannotTell,
+    OutgoingMessage,
+    SendFailed,
+    http_client,
+)
 from services.outgoing.apprise_urls import SERVICES, host_of, options_fault, scheme_of, url_fault
-from services.outgoing.client import Answer, Client, GuardedSession
-from services.outgoing.rules import ForbiddenDestination, Target
+from services.outgoing.client import GuardedSession, HttpResponse, OutgoingClient
+from services.outgoing.rules import Destination, ForbiddenDestination
 
 METHODS = frozenset({"get", "post", "put", "patch", "delete", "head", "options"})
 NAMES = frozenset({"codes", "status_codes", "exceptions", "RequestException", "Response"})
@@ -59,7 +65,7 @@ class _Call:
             if self.failure is None or not self.failure.permanent:
                 self.failure = http_client.failure_of(error, provider=self._provider)
             raise requests.RequestException(str(self.failure)) from error
-        self._note(Answer(response.status_code, response.headers, response.content))
+        self._note(HttpResponse(response.status_code, response.headers, response.content))
         return response
 
     def failed(self, otherwise: SendFailed) -> SendFailed:
@@ -77,7 +83,7 @@ class _Call:
         if self.made > MOST_REQUESTS:
             raise ForbiddenDestination(f"the URL asks for more than {MOST_REQUESTS} requests for one message")
 
-    def _note(self, answer: Answer) -> None:
+    def _note(self, answer: HttpResponse) -> None:
         said = "redirects are not followed" if 300 <= answer.status < 400 else ""
         try:
             http_client.check(answer, provider=self._provider, permanent=answer.status in GONE, said=said)
@@ -113,16 +119,16 @@ class GuardedRequests(ModuleType):
 GUARDED = GuardedRequests()
 
 
-class AnywhereChannel:
+class AppriseChannel:
     """apprise, by a client with the rule for tenants' URLs."""
 
     name = "apprise"
 
-    def __init__(self, client: Client, *, deadline_s: float = 15.0) -> None:
+    def __init__(self, client: OutgoingClient, *, deadline_s: float = 15.0) -> None:
         self._client = client
         self._deadline_s = deadline_s
 
-    def send(self, outgoing: Outgoing) -> Accepted:
+    def send(self, outgoing: OutgoingMessage) -> AcceptedMessage:
         url, scheme = outgoing.recipient, scheme_of(outgoing.recipient)
         fault = url_fault(url)
         if fault is not None:
@@ -143,9 +149,9 @@ class AnywhereChannel:
         if not taken or not call.taken:
             text = f"apprise: {scheme} did not accept it"
             raise call.failed(SendFailed(text, kind="refused", maybe_sent=call.made > 0, of_recipient=True))
-        return Accepted(provider_ref=outgoing.reference)
+        return AcceptedMessage(provider_ref=outgoing.reference)
 
-    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:  # noqa: ARG002
+    def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:  # noqa: ARG002
         raise CannotTell("a service behind apprise has no list of accepted messages")
 
     def _plugin(self, url: str, scheme: str) -> Any:
@@ -181,7 +187,7 @@ class AnywhereChannel:
         """Let the requests of plugins through, to the hosts of this service."""
         service, host = SERVICES[scheme], host_of(url)
 
-        def allows(target: Target) -> bool:
+        def allows(target: Destination) -> bool:
             return service.has_host(target.host, named=host)
 
         with self._client.session(deadline_s=self._deadline_s, allows=allows) as session:
@@ -193,7 +199,7 @@ class AnywhereChannel:
                 _current.reset(token)
 
 
-def _kind(outgoing: Outgoing) -> Any:
+def _kind(outgoing: OutgoingMessage) -> Any:
     """Return the kind of a message for apprise.
 
     Incident services take information or success for the end of an incident.

@@ -15,8 +15,14 @@ import requests
 from google.oauth2 import service_account
 
 from services.contracts.errors import Misconfigured
-from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, http_client
-from services.outgoing.client import Client
+from services.notifications.channels import (
+    AcceptedMessage,
+    CannotTell,
+    OutgoingMessage,
+    SendFailed,
+    http_client,
+)
+from services.outgoing.client import OutgoingClient
 from services.outgoing.rules import ForbiddenDestination
 
 API = "https://fcm.googleapis.com"
@@ -28,7 +34,7 @@ SILENT_CHANNEL = "vigil_silent"
 """The notification channel for silent alerts. An app makes it without sound and vibration."""
 
 
-class Message(msgspec.Struct):
+class FcmMessage(msgspec.Struct):
     name: str
 
 
@@ -38,7 +44,7 @@ class FcmChannel:
     name = "fcm"
 
     def __init__(
-        self, client: Client, *, credentials_file: str, base_url: str = API, deadline_s: float = 15.0
+        self, client: OutgoingClient, *, credentials_file: str, base_url: str = API, deadline_s: float = 15.0
     ) -> None:
         self._client = client
         account = _account(credentials_file)
@@ -47,7 +53,7 @@ class FcmChannel:
         self._deadline_s = deadline_s
         self._refreshing = Lock()
 
-    def send(self, outgoing: Outgoing) -> Accepted:
+    def send(self, outgoing: OutgoingMessage) -> AcceptedMessage:
         headers = {"Authorization": f"Bearer {self._token()}"}
         answer = http_client.call(
             self._client,
@@ -67,11 +73,11 @@ class FcmChannel:
                 answer, provider=self.name, permanent=permanent, said=said, limits_recipient=True
             )
         try:
-            return Accepted(provider_ref=msgspec.json.decode(answer.body, type=Message).name)
+            return AcceptedMessage(provider_ref=msgspec.json.decode(answer.body, type=FcmMessage).name)
         except msgspec.DecodeError as error:
             raise SendFailed("fcm's answer cannot be read", kind="bad_answer", maybe_sent=True) from error
 
-    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:  # noqa: ARG002
+    def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:  # noqa: ARG002
         raise CannotTell("FCM has no list of accepted messages")
 
     def _token(self) -> str:
@@ -103,7 +109,7 @@ class FcmChannel:
             self._refreshing.release()
 
 
-def message_of(outgoing: Outgoing) -> dict[str, Any]:
+def message_of(outgoing: OutgoingMessage) -> dict[str, Any]:
     """Return the `message` of FCM's API. All values of `data` are text, as FCM requires."""
     topic = outgoing.recipient.removeprefix("/topics/")
     to = {"token": outgoing.recipient} if topic == outgoing.recipient else {"topic": topic}
@@ -124,7 +130,7 @@ def message_of(outgoing: Outgoing) -> dict[str, Any]:
     }
 
 
-def _android_sound(outgoing: Outgoing) -> dict[str, Any]:
+def _android_sound(outgoing: OutgoingMessage) -> dict[str, Any]:
     """Return the fields of AndroidNotification about sound.
 
     From Android 8 on, the channel of the app decides. An app without this channel shows the message

@@ -8,7 +8,7 @@ import requests
 
 from services.notifications.channels import SendFailed
 from services.notifications.channels.provider import HttpAnswer
-from services.outgoing.client import Answer, Client, chain, never_connected
+from services.outgoing.client import HttpResponse, OutgoingClient, chain, never_connected
 from services.outgoing.rules import ForbiddenDestination
 
 NOT_ACTED = (500, 503)
@@ -21,12 +21,12 @@ Providers advise to send it again.
 class ProviderHttp:
     """HTTP client of one provider: `call` and `check` with its name and deadline."""
 
-    def __init__(self, client: Client, *, provider: str, deadline_s: float) -> None:
+    def __init__(self, client: OutgoingClient, *, provider: str, deadline_s: float) -> None:
         self._client = client
         self._provider = provider
         self._deadline_s = deadline_s
 
-    def call(self, method: str, url: str, **options: Any) -> Answer:
+    def call(self, method: str, url: str, **options: Any) -> HttpResponse:
         return call(
             self._client, method, url, provider=self._provider, deadline_s=self._deadline_s, **options
         )
@@ -36,8 +36,8 @@ class ProviderHttp:
 
 
 def call(
-    client: Client, method: str, url: str, *, provider: str, deadline_s: float, **options: Any
-) -> Answer:
+    client: OutgoingClient, method: str, url: str, *, provider: str, deadline_s: float, **options: Any
+) -> HttpResponse:
     """Make one request. Raises `SendFailed` when no whole answer came."""
     try:
         return client.request(method, url, deadline_s=deadline_s, **options)

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from services.notifications.channels import Accepted, Outgoing, SendFailed
+from services.notifications.channels import AcceptedMessage, OutgoingMessage, SendFailed
 from services.notifications.channels.provider import (
     Callback,
     Provider,
-    Reply,
-    Secret,
-    Setting,
+    ProviderSecret,
+    ProviderSetting,
+    SmsReply,
     StatusReport,
     body_of,
     reply_id,
@@ -37,13 +37,13 @@ STATES: dict[str, Literal["delivered", "failed"]] = {
 }
 
 
-class Queued(msgspec.Struct):
+class PlivoQueued(msgspec.Struct):
     """Fields of the answer to an accepted message that Vigil reads."""
 
     message_uuid: list[str]
 
 
-class Refusal(msgspec.Struct):
+class PlivoRefusal(msgspec.Struct):
     """Fields of the answer to a refused message that Vigil reads."""
 
     error: str = ""
@@ -55,22 +55,22 @@ class Plivo(Provider):
     name = "plivo"
     title = "Plivo"
     settings = (
-        Setting(name="plivo_auth_id"),
-        Secret(name="plivo_auth_token"),
-        Setting(
+        ProviderSetting(name="plivo_auth_id"),
+        ProviderSecret(name="plivo_auth_token"),
+        ProviderSetting(
             name="plivo_sender",
             kind="sender",
             help="A number that Plivo rents to you, or a registered sender ID. Replies need a number.",
         ),
-        Setting(name="plivo_api_url", kind="url", default=API, required=False),
-        Setting(
+        ProviderSetting(name="plivo_api_url", kind="url", default=API, required=False),
+        ProviderSetting(
             name="plivo_dlt_entity_id",
             required=False,
             help="India: the entity id of the DLT portal. The template id is a part of each text's template.",
         ),
     )
 
-    def send(self, outgoing: Outgoing) -> Accepted:
+    def send(self, outgoing: OutgoingMessage) -> AcceptedMessage:
         answer = self.http.call(
             "POST",
             f"{self.text('plivo_api_url').rstrip('/')}/v1/Account/{self.text('plivo_auth_id')}/Message/",
@@ -84,10 +84,10 @@ class Plivo(Provider):
             self.http.check(answer, permanent=permanent, said=said)
 
         try:
-            [taken] = msgspec.json.decode(answer.body, type=Queued).message_uuid
+            [taken] = msgspec.json.decode(answer.body, type=PlivoQueued).message_uuid
         except (msgspec.DecodeError, ValueError) as error:
             raise SendFailed("plivo's answer cannot be read", kind="bad_answer", maybe_sent=True) from error
-        return Accepted(provider_ref=taken)
+        return AcceptedMessage(provider_ref=taken)
 
     def is_signed(self, callback: Callback) -> bool:
         token = self.text("plivo_auth_token")
@@ -110,11 +110,11 @@ class Plivo(Provider):
             state=state, error=error if state == "failed" else "", provider_ref=params.get("MessageUUID")
         )
 
-    def reply(self, callback: Callback) -> Reply:
+    def reply(self, callback: Callback) -> SmsReply:
         params = callback.params
         number = params.get("From", "")
         sender = f"+{number}" if number.isdigit() else number
-        return Reply(sender, params.get("Text", ""), reply_id(params.get("MessageUUID", ""), params))
+        return SmsReply(sender, params.get("Text", ""), reply_id(params.get("MessageUUID", ""), params))
 
     def answer(self, callback: Callback, text: str) -> tuple[str, str]:
         """Return Plivo XML, which is empty without an answer."""
@@ -124,7 +124,7 @@ class Plivo(Provider):
         )
         return f'<?xml version="1.0" encoding="UTF-8"?><Response>{message}</Response>', "application/xml"
 
-    def _message(self, outgoing: Outgoing) -> dict[str, str]:
+    def _message(self, outgoing: OutgoingMessage) -> dict[str, str]:
         message = {
             "src": self.text("plivo_sender"),
             "dst": outgoing.recipient,
@@ -154,6 +154,6 @@ def signature(url: str, nonce: str, auth_token: str) -> str:
 
 def _refusal(body: bytes) -> str:
     try:
-        return msgspec.json.decode(body, type=Refusal).error
+        return msgspec.json.decode(body, type=PlivoRefusal).error
     except msgspec.DecodeError:
         return ""

@@ -8,7 +8,7 @@ To add an SMS provider:
 1. Write `services/notifications/channels/<name>.py` with one subclass of `Provider`. Take the
    public documentation of the provider's HTTP API as the source, and `plivo.py` as the model.
 2. Declare `name`, `title` and `settings`. The name is part of the URLs of callbacks, of metrics and
-   of records, so it never changes. A password or token is a `Secret`.
+   of records, so it never changes. A password or token is a `ProviderSecret`.
 3. Write `send`. Call `self.http.call` once, pass each answer that is no success to
    `self.http.check`, and return the provider's reference. Say `maybe_sent` when the answer to an
    accepted message cannot be read.
@@ -36,7 +36,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import msgspec
 
 from services.contracts.errors import NotFound
-from services.notifications.channels import SMS_MARK, Accepted, CannotTell, Outgoing
+from services.notifications.channels import SMS_MARK, AcceptedMessage, CannotTell, OutgoingMessage
 
 MAX_MESSAGE_ID = 64
 """Longest name of an incoming SMS that is kept as it is, in characters."""
@@ -46,7 +46,7 @@ Values = Mapping[str, str | Mapping[str, str]]
 """Settings of all providers by name, as the configuration has them."""
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderSetting(msgspec.Struct, frozen=True, kw_only=True):
     """A setting of a provider: a key under `notifications` in config.yaml, and a variable.
 
     Attributes:
@@ -72,7 +72,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         return False
 
 
-class Secret(Setting, frozen=True, kw_only=True):
+class ProviderSecret(ProviderSetting, frozen=True, kw_only=True):
     """A password or token. Its value may be a file, which the variable NAME_FILE names."""
 
     @property
@@ -104,7 +104,7 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     provider_ref: str | None = None
 
 
-class Reply(msgspec.Struct, frozen=True):
+class SmsReply(msgspec.Struct, frozen=True):
     """SMS from a recipient to the installation's number.
 
     `from_number` is in E.164. `message_id` is the same when the same request comes again.
@@ -123,7 +123,7 @@ class HttpAnswer(Protocol):
     body: bytes
 
 
-class Http(Protocol):
+class HttpSender(Protocol):
     """HTTP client of one provider, with the rule and the deadline of its calls."""
 
     def call(self, method: str, url: str, **options: Any) -> HttpAnswer:
@@ -156,9 +156,9 @@ class Provider(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
-    settings: ClassVar[tuple[Setting, ...]]
+    settings: ClassVar[tuple[ProviderSetting, ...]]
 
-    def __init__(self, values: Values, http: Http, *, public_url: str = "") -> None:
+    def __init__(self, values: Values, http: HttpSender, *, public_url: str = "") -> None:
         self.values = values
         self.http = http
         self.public_url = public_url.rstrip("/")
@@ -179,10 +179,10 @@ class Provider(ABC):
         return f"{self.public_url}/api/v1/providers/{self.name}/status/{reference}"
 
     @abstractmethod
-    def send(self, outgoing: Outgoing) -> Accepted:
+    def send(self, outgoing: OutgoingMessage) -> AcceptedMessage:
         """Send a message. Raises `SendFailed` and nothing else."""
 
-    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:  # noqa: ARG002
+    def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:  # noqa: ARG002
         """Return the acceptance if the provider took this message since then, else None.
 
         Raises:
@@ -198,7 +198,7 @@ class Provider(ABC):
         """Return the news of a delivery report; None when there are none."""
         return None
 
-    def reply(self, callback: Callback) -> Reply:  # noqa: ARG002
+    def reply(self, callback: Callback) -> SmsReply:  # noqa: ARG002
         """Return the SMS that a request has."""
         raise NotFound(f"{self.name} forwards no SMS")
 
@@ -210,7 +210,7 @@ class Provider(ABC):
         return "", "text/plain"
 
 
-def body_of(outgoing: Outgoing) -> str:
+def body_of(outgoing: OutgoingMessage) -> str:
     """Return the text that is sent.
 
     A possible duplicate has a mark, and each text leaves room for it.
@@ -218,13 +218,13 @@ def body_of(outgoing: Outgoing) -> str:
     return SMS_MARK + outgoing.text if outgoing.possible_duplicate else outgoing.text
 
 
-def text_of(values: Values, setting: Setting) -> str:
+def text_of(values: Values, setting: ProviderSetting) -> str:
     """Return the value of a setting, or its default. A mapping has no text."""
     value = values.get(setting.name, "")
     return (value if isinstance(value, str) else "") or setting.default
 
 
-def required_of(provider: type[Provider]) -> list[Setting]:
+def required_of(provider: type[Provider]) -> list[ProviderSetting]:
     return [setting for setting in provider.settings if setting.required]
 
 
@@ -233,7 +233,7 @@ def is_begun(provider: type[Provider], values: Values) -> bool:
     return any(text_of(values, setting) for setting in required_of(provider))
 
 
-def variables(settings: list[Setting]) -> str:
+def variables(settings: list[ProviderSetting]) -> str:
     """Return the variables of settings as words: `A, B and C`."""
     *first, last = [setting.variable for setting in settings]
     return f"{', '.join(first)} and {last}" if first else last

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.notifications.channels.plivo import Plivo
-from services.notifications.channels.provider import Provider, Setting, required_of, variables
+from services.notifications.channels.provider import Provider, ProviderSetting, required_of, variables
 from services.notifications.channels.twilio import Twilio
 
 SMS_PROVIDERS: tuple[type[Provider], ...] = (
@@ -15,11 +15,11 @@ SMS_PROVIDERS: tuple[type[Provider], ...] = (
 """The providers of this version, the preferred first. A provider without settings is not used."""
 
 
-def settings_of(providers: Sequence[type[Provider]] = SMS_PROVIDERS) -> list[Setting]:
+def settings_of(providers: Sequence[type[Provider]] = SMS_PROVIDERS) -> list[ProviderSetting]:
     return [setting for provider in providers for setting in provider.settings]
 
 
-def secrets_of(providers: Sequence[type[Provider]] = SMS_PROVIDERS) -> list[Setting]:
+def secrets_of(providers: Sequence[type[Provider]] = SMS_PROVIDERS) -> list[ProviderSetting]:
     return [setting for setting in settings_of(providers) if setting.is_secret]
 
 

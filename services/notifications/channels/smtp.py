@@ -22,7 +22,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import eventlet
 
 from services.contracts.errors import Misconfigured
-from services.notifications.channels import CONNECT_TIMEOUT_S, Accepted, CannotTell, Outgoing, SendFailed
+from services.notifications.channels import (
+    CONNECT_TIMEOUT_S,
+    AcceptedMessage,
+    CannotTell,
+    OutgoingMessage,
+    SendFailed,
+)
 from services.outgoing.contact_addresses import is_email
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -62,7 +68,7 @@ class SmtpChannel:
         except OSError as error:
             raise Misconfigured(f"SMTP_URL: ca={options.get('ca')} cannot be read: {error}") from error
 
-    def send(self, outgoing: Outgoing) -> Accepted:
+    def send(self, outgoing: OutgoingMessage) -> AcceptedMessage:
         """Send a message. Raises `SendFailed`.
 
         When the answer is lost after the text was sent, the server may have taken the message.
@@ -83,9 +89,9 @@ class SmtpChannel:
         except (OSError, smtplib.SMTPException, TimeoutError, ValueError) as error:
             kind = "timeout" if _ran_out(error) else "dropped" if handed_over else "unreachable"
             raise SendFailed(f"mail server: {error}", kind=kind, maybe_sent=bool(handed_over)) from error
-        return Accepted(provider_ref=str(message["Message-ID"]))
+        return AcceptedMessage(provider_ref=str(message["Message-ID"]))
 
-    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:  # noqa: ARG002
+    def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:  # noqa: ARG002
         raise CannotTell("a mail server has no list of accepted messages")
 
     def _transmit(self, message: EmailMessage, recipient: str, handed_over: list[bool]) -> None:
@@ -123,7 +129,7 @@ class SmtpChannel:
             raise smtplib.SMTPResponseException(code, said)
         # The message is taken. A server that does not answer QUIT does not change that.
 
-    def _message(self, outgoing: Outgoing) -> EmailMessage:
+    def _message(self, outgoing: OutgoingMessage) -> EmailMessage:
         message = EmailMessage()
         message["From"] = self._from
         message["To"] = _address(outgoing.recipient)

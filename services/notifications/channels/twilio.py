@@ -18,14 +18,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed
+from services.notifications.channels import AcceptedMessage, CannotTell, OutgoingMessage, SendFailed
 from services.notifications.channels.provider import (
     Callback,
     HttpAnswer,
     Provider,
-    Reply,
-    Secret,
-    Setting,
+    ProviderSecret,
+    ProviderSetting,
+    SmsReply,
     StatusReport,
     Values,
     body_of,
@@ -49,7 +49,7 @@ STATES: dict[str, Literal["delivered", "failed"]] = {
 }
 
 
-class Message(msgspec.Struct):
+class TwilioMessage(msgspec.Struct):
     """Fields of a message resource that Vigil reads."""
 
     sid: str
@@ -58,12 +58,12 @@ class Message(msgspec.Struct):
     status: str = ""
 
 
-class Page(msgspec.Struct):
-    messages: list[Message]
+class TwilioPage(msgspec.Struct):
+    messages: list[TwilioMessage]
     next_page_uri: str | None = None
 
 
-class Fault(msgspec.Struct):
+class TwilioError(msgspec.Struct):
     code: int = 0
     message: str = ""
 
@@ -74,11 +74,11 @@ class Twilio(Provider):
     name = "twilio"
     title = "Twilio"
     settings = (
-        Setting(name="twilio_account_sid"),
-        Secret(name="twilio_auth_token"),
-        Setting(name="twilio_phone_number", kind="phone"),
-        Setting(name="twilio_api_url", kind="url", default=API, required=False),
-        Setting(
+        ProviderSetting(name="twilio_account_sid"),
+        ProviderSecret(name="twilio_auth_token"),
+        ProviderSetting(name="twilio_phone_number", kind="phone"),
+        ProviderSetting(name="twilio_api_url", kind="url", default=API, required=False),
+        ProviderSetting(
             name="twilio_extra_fields",
             kind="fields",
             required=False,
@@ -91,7 +91,7 @@ class Twilio(Provider):
     def problems(cls, values: Values) -> Iterator[str]:
         yield from extra_fields(values)[1]
 
-    def send(self, outgoing: Outgoing) -> Accepted:
+    def send(self, outgoing: OutgoingMessage) -> AcceptedMessage:
         form = {
             **extra_fields(self.values)[0],
             "To": outgoing.recipient,
@@ -103,18 +103,18 @@ class Twilio(Provider):
         answer = self._call("POST", self._messages(), data=form)
 
         if not 200 <= answer.status < 300:
-            fault = _decode(answer.body, Fault) or Fault()
+            fault = _decode(answer.body, TwilioError) or TwilioError()
             self.http.check(
                 answer,
                 permanent=fault.code in INVALID_RECIPIENT,
                 said=f"{fault.code} {fault.message}",
             )
-        taken = _decode(answer.body, Message)
+        taken = _decode(answer.body, TwilioMessage)
         if taken is None or not taken.sid:
             raise SendFailed("twilio's answer cannot be read", kind="bad_answer", maybe_sent=True)
-        return Accepted(provider_ref=taken.sid)
+        return AcceptedMessage(provider_ref=taken.sid)
 
-    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:
+    def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:
         since = since.astimezone(UTC) - CLOCKS_APART
         query = {
             "To": outgoing.recipient,
@@ -128,18 +128,18 @@ class Twilio(Provider):
             page = self._page(url, query if page_number == 0 else None)
             for message in page.messages:
                 if message.body == body_of(outgoing) and _created(message) >= since:
-                    return Accepted(provider_ref=message.sid)
+                    return AcceptedMessage(provider_ref=message.sid)
             url = f"{self._api()}{page.next_page_uri}" if page.next_page_uri else None
         if url is None:
             return None
         raise CannotTell(f"twilio has more than {PAGES * PAGE_SIZE} messages to this number")
 
-    def _page(self, url: str, query: Mapping[str, Any] | None) -> Page:
+    def _page(self, url: str, query: Mapping[str, Any] | None) -> TwilioPage:
         try:
             answer = self._call("GET", url, params=query)
         except SendFailed as error:
             raise CannotTell(str(error)) from error
-        page = _decode(answer.body, Page) if answer.status == 200 else None
+        page = _decode(answer.body, TwilioPage) if answer.status == 200 else None
         if page is None:
             raise CannotTell(f"twilio answered {answer.status} when asked what it has")
         return page
@@ -163,10 +163,10 @@ class Twilio(Provider):
             state=state, error=error if state == "failed" else "", provider_ref=params.get("MessageSid")
         )
 
-    def reply(self, callback: Callback) -> Reply:
+    def reply(self, callback: Callback) -> SmsReply:
         params = callback.params
         given = params.get("MessageSid") or params.get("SmsSid") or ""
-        return Reply(params.get("From", ""), params.get("Body", ""), reply_id(given, params))
+        return SmsReply(params.get("From", ""), params.get("Body", ""), reply_id(given, params))
 
     def answer(self, callback: Callback, text: str) -> tuple[str, str]:  # noqa: ARG002
         """Return TwiML, which is empty without an answer."""
@@ -219,7 +219,7 @@ def _decode(body: bytes, kind: type[Any]) -> Any:
         return None
 
 
-def _created(message: Message) -> datetime:
+def _created(message: TwilioMessage) -> datetime:
     try:
         return parsedate_to_datetime(message.date_created or "")
     except ValueError:

@@ -16,8 +16,14 @@ from datetime import datetime
 
 import msgspec
 
-from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed, http_client
-from services.outgoing.client import Client
+from services.notifications.channels import (
+    AcceptedMessage,
+    CannotTell,
+    OutgoingMessage,
+    SendFailed,
+    http_client,
+)
+from services.outgoing.client import OutgoingClient
 
 
 class WebhookChannel:
@@ -26,14 +32,19 @@ class WebhookChannel:
     name = "webhook"
 
     def __init__(
-        self, client: Client, *, secret: str, deadline_s: float = 15.0, clock: Callable[[], float] = time.time
+        self,
+        client: OutgoingClient,
+        *,
+        secret: str,
+        deadline_s: float = 15.0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._secret = secret.encode()
         self._deadline_s = deadline_s
         self._clock = clock
 
-    def send(self, outgoing: Outgoing) -> Accepted:
+    def send(self, outgoing: OutgoingMessage) -> AcceptedMessage:
         body = body_of(outgoing)
         at_s = int(self._clock())
         headers = {
@@ -58,13 +69,13 @@ class WebhookChannel:
                 permanent=True,
             )
         http_client.check(answer, provider=self.name, permanent=answer.status in (404, 410))
-        return Accepted(provider_ref=outgoing.reference)
+        return AcceptedMessage(provider_ref=outgoing.reference)
 
-    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:  # noqa: ARG002
+    def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:  # noqa: ARG002
         raise CannotTell("a webhook's receiver cannot be asked; it knows a repeat by X-Vigil-Reference")
 
 
-def body_of(outgoing: Outgoing) -> bytes:
+def body_of(outgoing: OutgoingMessage) -> bytes:
     return msgspec.json.encode(
         {
             "reference": outgoing.reference,

@@ -10,10 +10,10 @@ import structlog
 
 from services.contracts.errors import Refused
 from services.feed.keyring import KeyRing
-from services.notifications.channels.provider import Reply
+from services.notifications.channels.provider import SmsReply
 from services.notifications.replies import sealed_text, sms_meaning
-from services.notifications.replies.sms_meaning import Said
-from services.notifications.replies.store import ReplyStore, Sent
+from services.notifications.replies.sms_meaning import ReplyMeaning
+from services.notifications.replies.store import ReplyStore, SentMessage
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ OPEN = ("NEW", "ACKNOWLEDGED", "IN_PROGRESS")
 NO_ANSWER = ""
 
 
-class Answering:
+class ReplyIntake:
     """Handler of replies.
 
     Args:
@@ -44,7 +44,7 @@ class Answering:
         self._keys = keys
         self._clock = clock
 
-    def take(self, reply: Reply, alerts: Any) -> str:
+    def take(self, reply: SmsReply, alerts: Any) -> str:
         """Give a reply its effect, once.
 
         Args:
@@ -71,7 +71,7 @@ class Answering:
         """Remove the records of old answers."""
         self._store.forget_answers(before=self._clock() - KEPT)
 
-    def _take(self, reply: Reply, alerts: Any) -> str:
+    def _take(self, reply: SmsReply, alerts: Any) -> str:
         said = sms_meaning.read(reply.text)
         since = self._clock() - REPLY_WITHIN
         opened = self._store.sent_to(reply.from_number, statuses=OPEN, since=since)
@@ -95,7 +95,7 @@ class Answering:
         what = "noted_one" if only_one_without_code else "noted"
         return self._automatic(reply.from_number, what, opened or named)
 
-    def _named(self, phone: str, said: Said, *, since: datetime) -> list[Sent]:
+    def _named(self, phone: str, said: ReplyMeaning, *, since: datetime) -> list[SentMessage]:
         """Return the messages with codes that are in the reply, under every key of the ring."""
         masters = self._keys.all() if self._keys is not None else ()
         hashes = [
@@ -103,7 +103,7 @@ class Answering:
         ]
         return self._store.by_codes(phone, hashes, since=since)
 
-    def _by_code(self, named: Sequence[Sent], reply: Reply, alerts: Any) -> str:
+    def _by_code(self, named: Sequence[SentMessage], reply: SmsReply, alerts: Any) -> str:
         """Take the alerts with codes that were not used yet.
 
         A code is good once for its alert, round and reader. A sender who uses a code twice has the
@@ -115,13 +115,13 @@ class Answering:
         self._note(named, reply, alerts)
         return self._automatic(reply.from_number, "used", named)
 
-    def _acknowledge(self, named: Sequence[Sent], reply: Reply, alerts: Any) -> str:
+    def _acknowledge(self, named: Sequence[SentMessage], reply: SmsReply, alerts: Any) -> str:
         """Acknowledge each alert, and return the answer.
 
         A confirmation goes before a refusal, because one answer has room for one of them.
         """
-        confirmed: Sent | None = None
-        refused: tuple[Sent, str] | None = None
+        confirmed: SentMessage | None = None
+        refused: tuple[SentMessage, str] | None = None
         for sent in named:
             try:
                 alerts.acknowledge_alert(
@@ -140,7 +140,7 @@ class Answering:
             return self._automatic(reply.from_number, "refused", [sent], reason=reason)
         return NO_ANSWER
 
-    def _note(self, about: Sequence[Sent], reply: Reply, alerts: Any) -> None:
+    def _note(self, about: Sequence[SentMessage], reply: SmsReply, alerts: Any) -> None:
         for sent in about:
             try:
                 alerts.add_note(
@@ -152,7 +152,7 @@ class Answering:
             except Refused as error:
                 log.warning("sms_reply_not_noted", alert_id=str(sent.alert_id), error=str(error))
 
-    def _automatic(self, phone: str, what: str, about: Sequence[Sent], *, reason: str = "") -> str:
+    def _automatic(self, phone: str, what: str, about: Sequence[SentMessage], *, reason: str = "") -> str:
         """Return an automatic answer, at most one for each number and hour.
 
         The limit keeps two machines from a conversation.
@@ -163,5 +163,5 @@ class Answering:
         return sms_meaning.answer(what, language, reason=reason)
 
 
-def _who(sent: Sent) -> str:
+def _who(sent: SentMessage) -> str:
     return sent.name or sent.recipient

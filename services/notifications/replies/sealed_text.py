@@ -26,7 +26,7 @@ UNREADABLE = b""
 _TEXT, _CODE = b"vigil notification text", b"vigil reply code"
 
 
-class Private(msgspec.Struct, frozen=True, kw_only=True):
+class SealedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """Message as its reader gets it. `reference` binds it to its row."""
 
     reference: UUID
@@ -37,16 +37,16 @@ class Private(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
 
 
-def seal(master: bytes, private: Private) -> bytes:
+def seal(master: bytes, private: SealedMessage) -> bytes:
     """Return the sealed form of a message."""
     return Fernet(_fernet_key(master)).encrypt(msgspec.json.encode(private))
 
 
-def unseal(masters: Sequence[bytes], sealed: bytes, *, reference: UUID) -> Private | None:
+def unseal(masters: Sequence[bytes], sealed: bytes, *, reference: UUID) -> SealedMessage | None:
     """Return the message of this row; None when no key opens the seal, or it is another row's."""
     for master in masters:
         try:
-            private = msgspec.json.decode(Fernet(_fernet_key(master)).decrypt(sealed), type=Private)
+            private = msgspec.json.decode(Fernet(_fernet_key(master)).decrypt(sealed), type=SealedMessage)
         except (InvalidToken, msgspec.DecodeError):
             continue
         return private if private.reference == reference else None

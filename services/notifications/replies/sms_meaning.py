@@ -115,7 +115,7 @@ CANDRABINDU, ANUSVARA = "\u0901", "\u0902"
 QUESTIONS = "?؟"
 
 
-class Said(msgspec.Struct, frozen=True):
+class ReplyMeaning(msgspec.Struct, frozen=True):
     """Content of a reply.
 
     `codes` are its words that look like a code. `question` says that it asks something.
@@ -140,14 +140,14 @@ class Said(msgspec.Struct, frozen=True):
         return first > 0 and _is_made_of(self.words, first, consent | polite)
 
 
-def read(text: str) -> Said:
+def read(text: str) -> ReplyMeaning:
     """Read a reply. Case, width, punctuation and emoji change nothing."""
     plain = unicodedata.normalize("NFKC", text[:MAX_READ])
     words = _words(plain)
     candidates = [word.upper() for word in words]
     whole = "".join(candidates)
     codes = dict.fromkeys(word for word in (*candidates, whole) if is_code(word))
-    return Said(words, tuple(codes), _refuses(words), any(mark in plain for mark in QUESTIONS))
+    return ReplyMeaning(words, tuple(codes), _refuses(words), any(mark in plain for mark in QUESTIONS))
 
 
 def noted(name: str, text: str) -> str:

@@ -61,7 +61,7 @@ WAS_CONFIRMED = text("SELECT EXISTS (SELECT 1 FROM sms_answer WHERE phone = :pho
 FORGET = text("DELETE FROM sms_answer WHERE answered_at < :before")
 
 
-class Sent(NamedTuple):
+class SentMessage(NamedTuple):
     """Message that was sent to a number, with its alert, round and reader."""
 
     reference: UUID
@@ -99,7 +99,7 @@ class ReplyStore:
         with self._database.across() as connection:
             connection.execute(RELEASE, {"message_id": message_id})
 
-    def sent_to(self, phone: str, *, statuses: Sequence[str], since: datetime) -> list[Sent]:
+    def sent_to(self, phone: str, *, statuses: Sequence[str], since: datetime) -> list[SentMessage]:
         """Return the newest message to this number for each alert in these statuses.
 
         The newest message comes first.
@@ -108,7 +108,7 @@ class ReplyStore:
         with self._database.across() as connection:
             return [_sent(row) for row in connection.execute(SENT_TO, values)]
 
-    def by_codes(self, phone: str, hashes: Sequence[bytes], *, since: datetime) -> list[Sent]:
+    def by_codes(self, phone: str, hashes: Sequence[bytes], *, since: datetime) -> list[SentMessage]:
         """Return the messages to this number with these codes, one for each alert."""
         if not hashes:
             return []
@@ -120,13 +120,13 @@ class ReplyStore:
         """Return whether this number gets an automatic answer now, and record it: one an hour."""
         return self._answer(phone, AUTOMATIC, now=now, again_from=now - ONE_ANSWER)
 
-    def may_confirm(self, sent: Sent, *, now: datetime) -> bool:
+    def may_confirm(self, sent: SentMessage, *, now: datetime) -> bool:
         """Return whether the confirmation is due: once for each number, alert and round."""
         return self._answer(
             sent.recipient, _confirmation(sent), now=now, again_from=datetime.min.replace(tzinfo=now.tzinfo)
         )
 
-    def was_confirmed(self, sent: Sent) -> bool:
+    def was_confirmed(self, sent: SentMessage) -> bool:
         """Return whether this number took the alert in this round already."""
         values = {"phone": sent.recipient, "about": _confirmation(sent)}
         with self._database.across() as connection:
@@ -143,10 +143,10 @@ class ReplyStore:
             return connection.execute(ANSWER, values).one_or_none() is not None
 
 
-def _confirmation(sent: Sent) -> str:
+def _confirmation(sent: SentMessage) -> str:
     """Return the `about` of the confirmation that somebody has an alert."""
     return f"{sent.alert_id}:{sent.round}"
 
 
-def _sent(row: Row[tuple[object, ...]]) -> Sent:
-    return Sent(*(getattr(row, name) for name in Sent._fields))
+def _sent(row: Row[tuple[object, ...]]) -> SentMessage:
+    return SentMessage(*(getattr(row, name) for name in SentMessage._fields))

@@ -16,7 +16,7 @@ import msgspec
 
 from services.contracts.enum_words import as_words
 from services.notifications.channels import SMS_MARK
-from services.notifications.texts.translations import FIXED, JOINERS, Words, clean, fixed_words
+from services.notifications.texts.translations import FIXED, JOINERS, TextValues, clean, fixed_words
 
 GSM_BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
@@ -81,7 +81,7 @@ def _nearest(letter: str) -> str:
     )
 
 
-def fit_sms(write: Callable[[str], str], words: Words, language: str) -> str:
+def fit_sms(write: Callable[[str], str], words: TextValues, language: str) -> str:
     """Return the text of one SMS.
 
     Args:
@@ -134,7 +134,7 @@ def _after(must: str, message: str) -> str:
     return f"{must} {message}".strip()
 
 
-def _must(words: Words, fixed: Mapping[str, str], *, terse: bool, most: int) -> str:
+def _must(words: TextValues, fixed: Mapping[str, str], *, terse: bool, most: int) -> str:
     """Return drill, severity, type, source, place, time, the sentence of a silent alert, and code.
 
     Long names lose their middles.

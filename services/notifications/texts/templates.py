@@ -21,7 +21,7 @@ from services.contracts.enum_words import as_words, flag_as_words
 from services.contracts.errors import Refused
 from services.notifications.channels import SMS_MARK
 from services.notifications.texts.sms_length import GSM7, UCS2, fit_sms, fits, size
-from services.notifications.texts.translations import FIXED, SAMPLES, WORDS, Words, clean, named_words
+from services.notifications.texts.translations import FIXED, SAMPLES, WORDS, TextValues, clean, named_words
 
 MAX_SOURCE = 4_000
 MAX_OUTPUT = {"subject": 200, "text": 4_000, "html": 40_000}
@@ -68,7 +68,7 @@ LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 TEMPLATE_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
-class Rendered(msgspec.Struct, frozen=True, kw_only=True):
+class RenderedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message. `faults` has a sentence for each of the tenant's templates that failed.
 
     A built-in template replaces each of these.
@@ -136,7 +136,7 @@ class Templates:
         self._overrides = dict(overrides)
         self._compiled: dict[tuple[bool, str], jinja2.Template] = {}
 
-    def render(self, channel: str, language: str, words: Words) -> Rendered:
+    def render(self, channel: str, language: str, words: TextValues) -> RenderedMessage:
         """Return the message of a channel, whatever the tenant's templates are like."""
         parts: dict[str, str] = {}
         faults: list[str] = []
@@ -154,7 +154,7 @@ class Templates:
             if found_for is None or fault:
                 built_in = BUILT_IN.get((channel, part), "")
                 parts[part] = self._write(channel, language, part, built_in, words)
-        return Rendered(
+        return RenderedMessage(
             subject=parts["subject"],
             text=parts["text"],
             html=parts["html"],
@@ -179,7 +179,7 @@ class Templates:
         _, text_is_for = self.source(channel, language, "text")
         return self.source(channel, text_is_for or language, "template_id")[0].strip()
 
-    def _write(self, channel: str, language: str, part: str, source: str, words: Words) -> str:
+    def _write(self, channel: str, language: str, part: str, source: str, words: TextValues) -> str:
         """Return one part, marked and within the limit of its channel."""
         html = part == "html"
 
@@ -205,7 +205,7 @@ class Templates:
         sentence = _hushed("", words, language, html=html)
         return sentence + written[: most - len(sentence)]
 
-    def _fill(self, source: str, words: Words, language: str, *, html: bool) -> str:
+    def _fill(self, source: str, words: TextValues, language: str, *, html: bool) -> str:
         if not source:
             return ""
         template = self._compiled.get((html, source))
@@ -286,7 +286,7 @@ def fault_of(*, channel: str, language: str, part: str, source: str) -> str | No
     return None
 
 
-def _marked(text: str, words: Words, language: str, *, html: bool) -> str:
+def _marked(text: str, words: TextValues, language: str, *, html: bool) -> str:
     """Return the text, with the mark of a drill where it is missing."""
     word = named_words(language)["drill"]
     if not words.drill or word in text:
@@ -294,7 +294,7 @@ def _marked(text: str, words: Words, language: str, *, html: bool) -> str:
     return f"<p><b>{word}</b></p>{text}" if html else f"{word} {text}"
 
 
-def _hushed(text: str, words: Words, language: str, *, html: bool) -> str:
+def _hushed(text: str, words: TextValues, language: str, *, html: bool) -> str:
     """Return the text, with the sentence of a silent alert before it where it is missing."""
     sentence = named_words(language)["silent"]
     if not words.silent or sentence in text:
@@ -332,10 +332,8 @@ def _objection(node: nodes.Node) -> str | None:
     if not isinstance(node, ALLOWED):
         return f"{type(node).__name__} is not offered in a template"
     match node:
-        case nodes.Name(name=name) if name != "w" and name not in Words.__struct_fields__:
-            return (
-                f"there is no {name!r}; a template may use {', '.join(Words.__struct_fields__)}, and w.<word>"
-            )
+        case nodes.Name(name=name) if name != "w" and name not in TextValues.__struct_fields__:
+            return f"there is no {name!r}; a template may use {', '.join(TextValues.__struct_fields__)}, and w.<word>"
         case nodes.Getattr(attr=attr) if not isinstance(node.node, nodes.Name) or node.node.name != "w":
             return f".{attr}: only w has something after a dot"
         case nodes.Getattr(attr=attr) if attr not in WORDS:

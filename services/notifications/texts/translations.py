@@ -15,7 +15,7 @@ JOINERS = "\u200c\u200d"
 """Characters without width that are part of words in the scripts of India."""
 
 
-class Words(msgspec.Struct, frozen=True, kw_only=True):
+class TextValues(msgspec.Struct, frozen=True, kw_only=True):
     """Values that a template may use.
 
     `place` is a position or a site's name. `time` is the local time of the place.
@@ -63,7 +63,7 @@ LABELS = frozenset(FIXED["en"])
 WORDS = LABELS | {"severity", "alert_type"}
 """Words that a template's `w.` offers."""
 FIXED["en"] |= {value: as_words(value) for value in (*AlertType, *Severity)}
-SAMPLE = Words(
+SAMPLE = TextValues(
     severity="CRITICAL",
     alert_type="PANIC",
     source="guard-123",
@@ -82,7 +82,7 @@ SAMPLE = Words(
 SAMPLES = (
     SAMPLE,
     msgspec.structs.replace(SAMPLE, drill=True),
-    Words(severity="LOW", alert_type="OFFLINE", source="sensor-1", time="31 Jan 18:05 UTC"),
+    TextValues(severity="LOW", alert_type="OFFLINE", source="sensor-1", time="31 Jan 18:05 UTC"),
 )
 """Alerts that a template must be able to write before it is accepted."""
 

@@ -15,7 +15,7 @@ from services.platform.files.text_files import text_of
 DECLARATION_BYTES = 200
 
 
-class Reader(Protocol):
+class XmlReader(Protocol):
     def start(self, tag: str, attributes: dict[str, str], /) -> None: ...
 
     def end(self, tag: str, /) -> None: ...
@@ -23,7 +23,7 @@ class Reader(Protocol):
     def text(self, data: str, /) -> None: ...
 
 
-def parse(document: str | bytes, reader: Reader, parser: Any) -> None:
+def parse(document: str | bytes, reader: XmlReader, parser: Any) -> None:
     """Parse a document by a new expat parser. The reader may ask the parser for the line.
 
     Raises:

@@ -16,7 +16,7 @@ REMEDY = "run `vigil migrate up`; `vigil migrate check` lists all of it"
 SHOWN = 3
 
 
-class Difference(msgspec.Struct, frozen=True):
+class SchemaDifference(msgspec.Struct, frozen=True):
     """One object that is missing (`found` is None) or of another shape."""
 
     what: str
@@ -41,14 +41,16 @@ class Difference(msgspec.Struct, frozen=True):
         return f"{subject} is `{self.found}`, not `{self.wanted}`"
 
 
-def differences(wanted: Catalog, found: Catalog) -> list[Difference]:
+def differences(wanted: Catalog, found: Catalog) -> list[SchemaDifference]:
     """Return the differences, tables and columns first.
 
     Of a missing table only the table itself is returned.
     """
     order = ("table", "column", "function", "trigger", "policy", "constraint", "index")
     lacking = [
-        Difference(what, shape, found.get(what)) for what, shape in wanted.items() if found.get(what) != shape
+        SchemaDifference(what, shape, found.get(what))
+        for what, shape in wanted.items()
+        if found.get(what) != shape
     ]
     missing = {one.table for one in lacking if one.what.startswith("table ") and one.found is None}
     told = [
@@ -59,12 +61,12 @@ def differences(wanted: Catalog, found: Catalog) -> list[Difference]:
     return sorted(told, key=lambda one: (order.index(one.what.partition(" ")[0]), one.what))
 
 
-def _is_of(one: Difference, tables: set[str]) -> bool:
+def _is_of(one: SchemaDifference, tables: set[str]) -> bool:
     """Return whether an object is an index of one of these tables, as its shape says."""
     return one.what.startswith("index ") and one.wanted.split(" ")[1] in tables
 
 
-def of_tables(found: list[Difference], tables: frozenset[str]) -> list[Difference]:
+def of_tables(found: list[SchemaDifference], tables: frozenset[str]) -> list[SchemaDifference]:
     """Return the differences of some tables.
 
     Functions and indexes have no table here, and are left out.
@@ -72,7 +74,7 @@ def of_tables(found: list[Difference], tables: frozenset[str]) -> list[Differenc
     return [one for one in found if one.table in tables]
 
 
-def in_words(found: list[Difference]) -> str:
+def in_words(found: list[SchemaDifference]) -> str:
     """Return the fault and the remedy, in one line."""
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return f"the schema is not what this version needs: {'; '.join(map(str, found[:SHOWN]))}{more}; {REMEDY}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 from tests.torture.attacks.honest import Honest, Measured, p
 
 PANIC_S = 0.5
@@ -122,7 +122,7 @@ def seconds_until_as_before(honest: Honest, alone: Measured) -> float:
             return took_s
 
 
-def running(outside: Outside) -> dict[str, int | None]:
+def running(outside: OutsideClients) -> dict[str, int | None]:
     """Return the process id of each process of the stack. A restarted process has another id."""
     outside.stack.supervisor.poll()
     return {process.name: process.pid for process in outside.stack.supervisor.processes}

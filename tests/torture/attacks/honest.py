@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.support.mqtt_device import Client
+from tests.support.mqtt_device import MqttClient
 from tests.support.noc_processes import Gateways
-from tests.support.outside_clients import Outside, Screen
+from tests.support.outside_clients import FeedSession, OutsideClients
 
 PROJECT = Path(__file__).resolve().parents[3]
 PANIC_PAUSE_S = 0.25
@@ -46,14 +46,14 @@ def p(values: list[float], quantile: float) -> float:
 class Honest:
     """Three kinds of honest work at one gateway. `name` makes its sources and users its own."""
 
-    def __init__(self, outside: Outside, gateway: Gateways, name: str) -> None:
+    def __init__(self, outside: OutsideClients, gateway: Gateways, name: str) -> None:
         self._base = gateway.fronts[0]
         self._name = f"{name}-{outside.run}"
         self._person = outside.person()
         self._token = outside.token(name=f"reader-{self._name}")
-        self._broker = Client(int(outside.env["MQTT_BROKER_PORT"]), f"honest-{self._name}")
+        self._broker = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"honest-{self._name}")
         self._at = outside.at(self._base)
-        self._screen = Screen(self._at, since=None, token=self._token, tenant_id=1)
+        self._screen = FeedSession(self._at, since=None, token=self._token, tenant_id=1)
         self._screen.wait("snapshot", timeout_s=60)
         self._panics = 0
 

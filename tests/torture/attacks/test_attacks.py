@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.noc_processes import API, FEED, FRONT, Gateways, gateways
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 from tests.torture.attacks.attackers import KINDS
 from tests.torture.attacks.figures import (
     BACK_S,
@@ -48,13 +48,13 @@ def resident_bytes(pid: int | None) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
 
-def tokens(outside: Outside, kind: str, *, count: int) -> str:
+def tokens(outside: OutsideClients, kind: str, *, count: int) -> str:
     """Return a comma-separated list of tokens of `count` viewers."""
     made = (outside.token(name=f"attacker-{kind}-{n}-{outside.run}", role="viewer") for n in range(count))
     return ",".join(made)
 
 
-def check(outside: Outside, one: Gateways, figures: Figures, kind: str, seconds: float) -> Measured:
+def check(outside: OutsideClients, one: Gateways, figures: Figures, kind: str, seconds: float) -> Measured:
     """Work alone, then beside the attack, then until all is as before. Check the limits."""
     processes = running(outside)
     honest = Honest(outside, one, kind.replace("_", "-"))
@@ -79,7 +79,7 @@ def check(outside: Outside, one: Gateways, figures: Figures, kind: str, seconds:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_honest_work_goes_on_beside_an_attack(
-    outside: Outside, one: Gateways, figures: Figures, kind: str
+    outside: OutsideClients, one: Gateways, figures: Figures, kind: str
 ) -> None:
     beside = check(outside, one, figures, kind, SHORT_S)
     answers = beside.attack["answers"]
@@ -102,6 +102,6 @@ def test_honest_work_goes_on_beside_an_attack(
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_honest_work_goes_on_beside_a_long_attack(
-    outside: Outside, one: Gateways, figures: Figures, kind: str
+    outside: OutsideClients, one: Gateways, figures: Figures, kind: str
 ) -> None:
     check(outside, one, figures, kind, LONG_S)

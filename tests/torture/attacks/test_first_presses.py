@@ -19,8 +19,8 @@ from ops.environment import PROJECT
 from services.feed.stream import FeedWriter
 from services.platform import config as configuration
 from tests.support.commands import run_vigil
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside, Screen
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import FeedSession, OutsideClients
 from tests.torture.attacks.figures import QUIET_S, TIMES, Figure, Figures
 from tests.torture.attacks.honest import Measured, p
 
@@ -40,7 +40,7 @@ class Tenant(NamedTuple):
 
 
 @pytest.fixture
-def add_tenant(outside: Outside) -> Callable[..., Tenant]:
+def add_tenant(outside: OutsideClients) -> Callable[..., Tenant]:
     numbers = iter(range(70_000_000 + int(outside.run, 16) % 9_000_000, 90_000_000))
 
     def add(letter: str, *, guards: int) -> Tenant:
@@ -59,9 +59,9 @@ def add_tenant(outside: Outside) -> Callable[..., Tenant]:
 class Presser:
     """A tenant's guards, who press once each while somebody watches the tenant's session."""
 
-    def __init__(self, outside: Outside, tenant: Tenant) -> None:
-        self._client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"honest-{tenant.number}")
-        self._screen: Screen = outside.screen(tenant_id=tenant.number, name=f"honest-{tenant.number}")
+    def __init__(self, outside: OutsideClients, tenant: Tenant) -> None:
+        self._client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"honest-{tenant.number}")
+        self._screen: FeedSession = outside.screen(tenant_id=tenant.number, name=f"honest-{tenant.number}")
         self._screen.wait("snapshot", timeout_s=60)
         self._left = iter(tenant.sources)
 
@@ -80,7 +80,7 @@ class Presser:
 
 
 @pytest.fixture
-def presser(outside: Outside, add_tenant: Callable[..., Tenant]) -> Iterator[Presser]:
+def presser(outside: OutsideClients, add_tenant: Callable[..., Tenant]) -> Iterator[Presser]:
     made = Presser(outside, add_tenant("h", guards=2_000))
     yield made
     made.close()
@@ -89,7 +89,7 @@ def presser(outside: Outside, add_tenant: Callable[..., Tenant]) -> Iterator[Pre
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("count", [200, 1_000])
 def test_first_presses_of_one_tenants_sources_delay_no_other_tenants_panic(
-    outside: Outside,
+    outside: OutsideClients,
     add_tenant: Callable[..., Tenant],
     presser: Presser,
     figures: Figures,
@@ -104,7 +104,7 @@ def test_first_presses_of_one_tenants_sources_delay_no_other_tenants_panic(
     # When all sources of another tenant press at once, and guards go on pressing until all of these
     # alerts are shown
     def flood() -> None:
-        client = Client(int(outside.env["MQTT_BROKER_PORT"]), f"attacker-{attacker.number}")
+        client = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"attacker-{attacker.number}")
         for source in attacker.sources:
             client.publish(f"alert/panic/{source}", json.dumps({"message": "all at once"}).encode())
         client.settle(count)
@@ -142,7 +142,7 @@ FURTHER = 20
 
 @pytest.mark.timeout(300)
 def test_a_thousand_frames_of_one_tenant_delay_no_frame_of_another(
-    outside: Outside, add_tenant: Callable[..., Tenant], figures: Figures
+    outside: OutsideClients, add_tenant: Callable[..., Tenant], figures: Figures
 ) -> None:
     # Given websocket sessions of two tenants
     crowded, quiet = add_tenant("a", guards=1), add_tenant("b", guards=1)

@@ -12,7 +12,7 @@ import pytest
 
 from services.directory.registry.source_ids import NOT_FREE
 from tests.support.commands import run_vigil
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 ROUNDS = 40
 REGISTERED = "SELECT tenant_id FROM source_id WHERE source_key = %s"
@@ -26,7 +26,7 @@ class Honest:
     as name.
     """
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: OutsideClients) -> None:
         self.outside = outside
         number = int(outside.run, 16)
         self.tenant = 40_000_000 + number % 10_000_000
@@ -62,11 +62,13 @@ class Honest:
 
 
 @pytest.fixture
-def honest(outside: Outside) -> Honest:
+def honest(outside: OutsideClients) -> Honest:
     return Honest(outside)
 
 
-def ask(outside: Outside, kind: str, its_id: str, tenant: int, *, family: str = "alert") -> tuple[int, Any]:
+def ask(
+    outside: OutsideClients, kind: str, its_id: str, tenant: int, *, family: str = "alert"
+) -> tuple[int, Any]:
     """Create an id as the tenant's admin by POST."""
     body = {"guard_id": its_id} if kind == "guards" else {"device_id": its_id, "family": family}
     token = outside.token(tenant_id=tenant, role="admin")
@@ -74,7 +76,7 @@ def ask(outside: Outside, kind: str, its_id: str, tenant: int, *, family: str = 
 
 
 def test_whoever_reaches_for_an_id_gets_one_answer_and_the_source_is_still_heard(
-    outside: Outside, honest: Honest, tmp_path: Path
+    outside: OutsideClients, honest: Honest, tmp_path: Path
 ) -> None:
     # Given two tenants, the first with five sources
     before = honest.keys()
@@ -132,7 +134,7 @@ def test_whoever_reaches_for_an_id_gets_one_answer_and_the_source_is_still_heard
         assert {row[0] for row in rows} == {honest.tenant}, its_id
 
 
-def test_a_foreign_id_takes_as_long_as_an_own_one(outside: Outside, honest: Honest) -> None:
+def test_a_foreign_id_takes_as_long_as_an_own_one(outside: OutsideClients, honest: Honest) -> None:
     """The statement and the index are the same: the medians are of one class."""
     taken: dict[str, list[float]] = {"foreign": [], "own": []}
     for _ in range(ROUNDS):

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 from tests.torture.attacks.figures import (
     BACK_S,
     Figure,
@@ -55,10 +55,10 @@ class Whole(NamedTuple):
 
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_honest_work_goes_on_beside_payloads_that_are_dear_to_read(
-    outside: Outside, figures: Figures, name: str
+    outside: OutsideClients, figures: Figures, name: str
 ) -> None:
     processes = running(outside)
-    attacker = Client(int(outside.env["MQTT_BROKER_PORT"]), f"attacker-{outside.run}")
+    attacker = MqttClient(int(outside.env["MQTT_BROKER_PORT"]), f"attacker-{outside.run}")
     evil, payload = f"guard-evil-{outside.run}", PAYLOADS[name]()
     ended = threading.Event()
     sent = 0

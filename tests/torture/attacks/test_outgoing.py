@@ -19,16 +19,16 @@ from sqlalchemy import Engine
 
 from services.contracts.events import Target
 from services.notifications.channels import SendFailed
-from services.notifications.channels.apprise import AnywhereChannel, _guard
+from services.notifications.channels.apprise import AppriseChannel, _guard
 from services.outgoing.apprise_urls import SERVICES
-from services.outgoing.client import Client
+from services.outgoing.client import OutgoingClient
 from services.outgoing.rules import tenant
 from tests.providers import Provider
-from tests.support.notifications_domain import Office
+from tests.support.notifications_domain import NotificationsDomain
 from tests.torture.attacks.figures import Figure, Figures
 from tests.torture.attacks.honest import Measured
 
-OpenOffice = Callable[..., AbstractContextManager[Office]]
+OpenOffice = Callable[..., AbstractContextManager[NotificationsDomain]]
 
 
 class Inside:
@@ -121,7 +121,7 @@ def test_a_url_that_got_past_the_first_check_is_stopped_where_it_connects(form: 
     plugin = apprise.Apprise.instantiate(url)
     assert plugin is not None
     _guard(type(plugin))
-    channel = AnywhereChannel(Client(tenant([443, inside.port])), deadline_s=5)
+    channel = AppriseChannel(OutgoingClient(tenant([443, inside.port])), deadline_s=5)
     with channel._calling(url, scheme) as call:
         assert not plugin.notify(title="s", body="t")
         assert call.made > 0

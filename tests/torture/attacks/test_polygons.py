@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ops.environment import PROJECT
-from tests.support.outside_clients import Outside
+from tests.support.outside_clients import OutsideClients
 
 MOST_S = 0.1
 MOST_MB = 50
@@ -189,7 +189,7 @@ def test_a_shape_is_judged_in_a_tenth_of_a_second_or_refused_in_one_sentence(nam
         assert "\n" not in found["said"]
 
 
-def test_log_ins_and_lists_go_on_while_shapes_are_judged(outside: Outside) -> None:
+def test_log_ins_and_lists_go_on_while_shapes_are_judged(outside: OutsideClients) -> None:
     supervisor = outside.token(role="supervisor")
     statuses: list[int] = []
     ended = threading.Event()
@@ -239,7 +239,7 @@ def test_log_ins_and_lists_go_on_while_shapes_are_judged(outside: Outside) -> No
     ],
     ids=["world", "half a world", "antipodes", "equator", "nearly the world", "pole to pole"],
 )
-def test_guards_within_more_than_a_hemisphere_are_not_looked_for(outside: Outside, ring: Ring) -> None:
+def test_guards_within_more_than_a_hemisphere_are_not_looked_for(outside: OutsideClients, ring: Ring) -> None:
     body = {"shape": {"type": "Polygon", "coordinates": [ring]}}
     status, said = outside.request(
         "POST", "/api/v1/positions/within", body, token=outside.token(role="viewer")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.commands import run_vigil
-from tests.support.mqtt_device import Client
-from tests.support.outside_clients import Outside
+from tests.support.mqtt_device import MqttClient
+from tests.support.outside_clients import OutsideClients
 
 pytestmark = pytest.mark.long
 """The times mean something on a quiet machine only."""
@@ -41,7 +41,7 @@ class Tenants(NamedTuple):
 
 
 @pytest.fixture
-def tenants(outside: Outside) -> Tenants:
+def tenants(outside: OutsideClients) -> Tenants:
     number = 60_000_000 + int(outside.run, 16) % 10_000_000
     made = Tenants(
         number,
@@ -60,11 +60,11 @@ def tenants(outside: Outside) -> Tenants:
 
 
 def test_the_devices_of_one_tenant_delay_another_by_their_first_presses_only(
-    outside: Outside, tenants: Tenants
+    outside: OutsideClients, tenants: Tenants
 ) -> None:
     # Given two hundred devices of one tenant that press as fast as they can
     port = int(outside.env["MQTT_BROKER_PORT"])
-    flooder = Client(port, f"flood-{outside.run}")
+    flooder = MqttClient(port, f"flood-{outside.run}")
 
     def flood() -> None:
         for number in range(PRESSES_EACH):
@@ -77,7 +77,7 @@ def test_the_devices_of_one_tenant_delay_another_by_their_first_presses_only(
     outside.until(lambda: outside.rows(COUNTED, tenants.attacker)[0][1] >= FLOODERS, 60)
 
     # When guards of another tenant press
-    guards = Client(port, f"honest-{outside.run}")
+    guards = MqttClient(port, f"honest-{outside.run}")
     for guard in tenants.guards:
         guards.subscribe(f"receipt/{guard}")
     took_s = []

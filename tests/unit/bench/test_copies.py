@@ -1,9 +1,9 @@
 from bench import copies
-from bench.rounds import Round
+from bench.rounds import BenchRound
 
 
-def round_of(per_s: float, cpu_s: float, *ages_s: float) -> Round:
-    return Round(per_s, {"location": cpu_s, "generator": 9.0}, 0.0, sorted(ages_s))
+def round_of(per_s: float, cpu_s: float, *ages_s: float) -> BenchRound:
+    return BenchRound(per_s, {"location": cpu_s, "generator": 9.0}, 0.0, sorted(ages_s))
 
 
 def test_one_and_two_are_compared_by_their_means_without_the_generator() -> None:
@@ -24,7 +24,7 @@ def test_one_and_two_are_compared_by_their_means_without_the_generator() -> None
 
 
 def test_two_of_a_kind_are_one_line_of_cpu() -> None:
-    two = Round(1.0, {"location": 0.1, "location@2": 0.3, "postgres": 0.2, "generator": 9.0}, 0.0)
+    two = BenchRound(1.0, {"location": 0.1, "location@2": 0.3, "postgres": 0.2, "generator": 9.0}, 0.0)
     assert copies.by_process([two, two]) == {"location": 0.4, "postgres": 0.2}
 
 

@@ -16,7 +16,7 @@ FIGURES: dict[str, Any] = {
 }
 
 
-def line(path: str, figures: dict[str, Any]) -> goals.Line:
+def line(path: str, figures: dict[str, Any]) -> goals.GoalLine:
     [found] = [one for one in judge(figures) if one.goal.path == path]
     return found
 
@@ -57,7 +57,11 @@ def test_a_goal_is_met_at_its_bound_and_unknown_when_nothing_was_measured(
 
 def test_the_table_says_what_was_not_measured_and_what_was_not_met() -> None:
     goal = Goal("a thing", "a.b", 2.0)
-    lines = [goals.Line(goal, None, None), goals.Line(goal, 3.0, False), goals.Line(goal, 2.0, True)]
+    lines = [
+        goals.GoalLine(goal, None, None),
+        goals.GoalLine(goal, 3.0, False),
+        goals.GoalLine(goal, 2.0, True),
+    ]
     absent, missed, met = table(lines)
     assert goals.NOT_MEASURED in absent
     assert "met" not in absent.lower().replace("not measured", "")

@@ -5,8 +5,8 @@ import pytest
 
 from bench import rounds
 from bench.ledger import messages
-from bench.ledger.checker import Balance
-from bench.rounds import Checked
+from bench.ledger.checker import LedgerBalance
+from bench.rounds import LedgerCheck
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ def test_a_round_is_messages_a_second_and_cpu_seconds_for_a_thousand() -> None:
 
 
 def test_the_generator_s_work_is_not_that_of_a_contestant() -> None:
-    found = rounds.Round(1.0, {"location": 0.1, "postgres": 0.2, "generator": 5.0}, 0.0, [0.1, 0.2, 0.4])
+    found = rounds.BenchRound(1.0, {"location": 0.1, "postgres": 0.2, "generator": 5.0}, 0.0, [0.1, 0.2, 0.4])
     assert found.figures() == {
         "per_s": 1.0,
         "cpu_s_per_1000": pytest.approx(0.3),
@@ -32,8 +32,8 @@ def test_the_generator_s_work_is_not_that_of_a_contestant() -> None:
 
 
 def test_the_report_holds_what_the_ledger_counted() -> None:
-    balance = Balance(10, 7, 1, 1, 0, [], [], unconfirmed=1)
-    assert Checked(balance, ["a"], 2, ["g"]).counts() == {
+    balance = LedgerBalance(10, 7, 1, 1, 0, [], [], unconfirmed=1)
+    assert LedgerCheck(balance, ["a"], 2, ["g"]).counts() == {
         "sent": 10,
         "stored": 7,
         "refused": 1,
@@ -49,12 +49,12 @@ def test_the_report_holds_what_the_ledger_counted() -> None:
 
 
 def test_a_ledger_holds_when_it_balances_in_order_and_all_is_shown() -> None:
-    balance = Balance(1, 1, 0, 0, 0, [], [])
-    assert Checked(balance, []).holds
-    assert not Checked(balance._replace(missing=["a"]), []).holds
-    assert not Checked(balance, ["a"]).holds
-    assert not Checked(balance, [], went_back=1).holds
-    assert not Checked(balance, [], not_shown=["g"]).holds
+    balance = LedgerBalance(1, 1, 0, 0, 0, [], [])
+    assert LedgerCheck(balance, []).holds
+    assert not LedgerCheck(balance._replace(missing=["a"]), []).holds
+    assert not LedgerCheck(balance, ["a"]).holds
+    assert not LedgerCheck(balance, [], went_back=1).holds
+    assert not LedgerCheck(balance, [], not_shown=["g"]).holds
 
 
 def test_the_newest_position_of_each_guard_is_the_last_that_can_be_stored() -> None:
@@ -66,5 +66,5 @@ def test_the_newest_position_of_each_guard_is_the_last_that_can_be_stored() -> N
 
 
 def test_each_round_s_cpu_is_summed_for_the_quiet_pace_too() -> None:
-    paces = rounds.Paces({"position_commit_p50_ms": 4.0}, {"a": 1.0, "b": 0.25, "generator": 3.0})
+    paces = rounds.PaceFigures({"position_commit_p50_ms": 4.0}, {"a": 1.0, "b": 0.25, "generator": 3.0})
     assert paces.figures() == {"position_commit_p50_ms": 4.0, "cpu_s_per_1000": 1.25}

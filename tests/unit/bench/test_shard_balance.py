@@ -55,6 +55,6 @@ def test_the_table_has_a_line_for_each_number_of_sources_and_shards(monkeypatch:
 
 
 def even_for_two() -> object:
-    even = shard_balance.Spread(1.0, 1.0)
+    even = shard_balance.ShardSpread(1.0, 1.0)
     processes = dict.fromkeys(shard_balance.PROCESSES, even)
     return [(500, 8, even, processes), (10_000, 8, even, processes)]

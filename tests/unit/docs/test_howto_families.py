@@ -61,7 +61,7 @@ NOW = datetime(2026, 1, 5, 21, 14, 3, tzinfo=UTC)
 def read(topic, **fields):
     message = payloads.decode(
         topic, topics.parse(topic), json.dumps(fields).encode(), received_at=NOW,
-        limits=payloads.Limits(), fresh_key=lambda: b"k" * 16,
+        limits=payloads.PayloadLimits(), fresh_key=lambda: b"k" * 16,
     )
     kept = raw_data.to_keep(BY_WORD[topic.split("/")[0]].source_column, message.origin)
     return {name: getattr(message, name) for name in fields} | {

@@ -20,9 +20,9 @@ from services.contracts.errors import Refused
 from services.contracts.zone_parameters import PARAMETERS, Confirmation, Parameter
 from services.geofencing import validation
 from services.geofencing.rule import confirmation, explanation
-from services.geofencing.rule.confirmation import Needed
-from services.geofencing.rule.transitions import Evidence, EvidenceFix
-from services.platform.config import Location
+from services.geofencing.rule.confirmation import NeededEvidence
+from services.geofencing.rule.transitions import EvidenceFix, TransitionEvidence
+from services.platform.config import LocationSettings
 
 PAGE = (PROJECT / "docs" / "howto" / "add-a-geofence-parameter.md").read_text()
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -58,7 +58,9 @@ def test_the_names_of_the_page_are_there() -> None:
     defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     assert {"Needed", "needed_of", "confirmed"} <= defined
     assert callable(confirmation.needed_of)
-    assert {p.default for p in PARAMETERS if isinstance(p.default, str)} <= set(Location.__struct_fields__)
+    assert {p.default for p in PARAMETERS if isinstance(p.default, str)} <= set(
+        LocationSettings.__struct_fields__
+    )
     assert all(f"`{name}`" in PAGE for p in PARAMETERS for name in p.names.values())
 
 
@@ -90,8 +92,8 @@ def test_the_options_of_the_command_follow_from_the_row() -> None:
 @pytest.mark.usefixtures("declared")
 def test_the_explanation_follows_from_the_row() -> None:
     fix = EvidenceFix("k", NOON, 0.0, 0.0, 8.0, distance_m=60.0)
-    evidence = Evidence("fixes", (fix,), 1, fixes_needed=1, further_needed={"depth_m": 50.0})
-    told = explanation.Told("guard-1", "exited", "Yard", 1, NOON, NOON, evidence)
+    evidence = TransitionEvidence("fixes", (fix,), 1, fixes_needed=1, further_needed={"depth_m": 50.0})
+    told = explanation.ExplainedTransition("guard-1", "exited", "Yard", 1, NOON, NOON, evidence)
     assert "and with the last fix at least 50 m beyond the edge" in explanation.explain(told)
 
 
@@ -101,7 +103,7 @@ def test_what_is_needed_besides_is_kept_with_the_evidence(
     from services.geofencing.rule import transitions  # noqa: PLC0415 - changed for this test alone
 
     monkeypatch.setattr(transitions, "PARAMETERS", (*PARAMETERS, declared))
-    deeper = msgspec.defstruct("Deeper", [("depth_m", float, 0.0)], bases=(Needed,), array_like=True)
+    deeper = msgspec.defstruct("Deeper", [("depth_m", float, 0.0)], bases=(NeededEvidence,), array_like=True)
     assert transitions._further(deeper(2, 90.0, 0.0, depth_m=50.0)) == {"depth_m": 50.0}
     assert transitions._further(deeper(2, 90.0, 0.0)) == {}
     assert transitions._further(None) == {}

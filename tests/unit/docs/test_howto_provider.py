@@ -18,17 +18,17 @@ import pytest
 from gateway.noc.api.callbacks import SIGNATURE_WORDS
 from ops.environment import PROJECT
 from ops.install.provider_files import FILES, render
-from services.notifications.channels import Outgoing, SendFailed
+from services.notifications.channels import OutgoingMessage, SendFailed
 from services.notifications.channels.http_client import ProviderHttp
 from services.notifications.channels.provider import Callback, Provider
 from services.notifications.channels.sms_providers import SMS_PROVIDERS
 from services.notifications.settings import is_usable
-from services.outgoing.client import Client
+from services.outgoing.client import OutgoingClient
 from services.outgoing.rules import DEVELOPMENT
 
 PAGE = (PROJECT / "docs" / "howto" / "add-an-sms-provider.md").read_text()
 SETTINGS = {"textwave_api_key": "k-1", "textwave_sender": "VIGIL"}
-OUTGOING = Outgoing(reference="r-1", recipient="+919876543210", subject="", text="help")
+OUTGOING = OutgoingMessage(reference="r-1", recipient="+919876543210", subject="", text="help")
 
 
 class Textwave(BaseHTTPRequestHandler):
@@ -81,7 +81,7 @@ def server() -> Iterator[tuple[str, type[Textwave]]]:
 
 
 def account(provider: type[Provider], url: str) -> Provider:
-    http = ProviderHttp(Client(DEVELOPMENT), provider=provider.name, deadline_s=5.0)
+    http = ProviderHttp(OutgoingClient(DEVELOPMENT), provider=provider.name, deadline_s=5.0)
     return provider({**SETTINGS, "textwave_api_url": url}, http, public_url="https://noc.example.com")
 
 

@@ -14,7 +14,14 @@ import pytest
 
 from ops.commands.cli_page import page as cli_page
 from ops.environment import PROJECT
-from services.geofencing.rule.confirmation import Change, Gathered, Needed, Sign, confirmed, gather
+from services.geofencing.rule.confirmation import (
+    BeliefChange,
+    FixEvidence,
+    GatheredEvidence,
+    NeededEvidence,
+    confirmed,
+    gather,
+)
 from services.platform import config
 
 DOCS = PROJECT / "docs"
@@ -101,14 +108,14 @@ def test_the_drawing_of_a_confirmation_shows_what_the_rule_says() -> None:
         float(row.replace("−", "-")) for row in rows if row[0] != "−" and float(row) >= ERROR_RADIUS_M
     ]
     assert beyond_m == [20.0, 30.0, 35.0]
-    needed = Needed(rule.confirm_fixes, rule.confirm_s, 0.0, rule.confirm_weight * rule.confirm_fixes)
+    needed = NeededEvidence(rule.confirm_fixes, rule.confirm_s, 0.0, rule.confirm_weight * rule.confirm_fixes)
 
     # When they are gathered, a second apart
-    changes: list[Change | None] = []
-    gathered: Gathered | None = None
+    changes: list[BeliefChange | None] = []
+    gathered: GatheredEvidence | None = None
     for number, distance_m in enumerate(beyond_m):
         weight = min(distance_m / ERROR_RADIUS_M, rule.margin_cap_radii) ** 2
-        sign = Sign(b"", number * 1_000_000, 0, 0, None, ERROR_RADIUS_M, distance_m, weight)
+        sign = FixEvidence(b"", number * 1_000_000, 0, 0, None, ERROR_RADIUS_M, distance_m, weight)
         gathered = gather(gathered, sign)
         changes.append(confirmed(gathered, needed))
 

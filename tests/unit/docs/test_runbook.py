@@ -12,7 +12,7 @@ import yaml
 
 from ops.checks.health import PAGES
 from tests.support import runbook
-from tests.support.runbook import FILE, KINDS, PARTS, PROJECT, Page
+from tests.support.runbook import FILE, KINDS, PARTS, PROJECT, RunbookPage
 
 RULES = PROJECT / "prometheus" / "rules"
 PAGES_OF_ALERTS = [
@@ -51,7 +51,9 @@ def test_an_anchor_is_the_name_in_lower_case() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES_OF_ALERTS, ids=lambda page: page.title)
-def test_a_page_says_what_it_means_where_to_look_what_to_do_and_how_to_see_that_it_helped(page: Page) -> None:
+def test_a_page_says_what_it_means_where_to_look_what_to_do_and_how_to_see_that_it_helped(
+    page: RunbookPage,
+) -> None:
     parts = re.findall(r"^\*\*(\w+)\.\*\*", page.text, re.MULTILINE)
     assert tuple(parts) == PARTS
     assert {block.kind for block in page.blocks} >= {"sh"}, "nothing to type"

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from sqlalchemy import Connection, text
 
-from ops.data.schema.rollback.data_loss import FIELD_KEY, Column, Reference, Table
+from ops.data.schema.rollback.data_loss import FIELD_KEY, ForeignKey, TableColumn, TableShape
 
 OF_TOOLS = ("alembic_version", "registry_version")
 """Tables with version numbers only, and no data."""
@@ -58,21 +58,21 @@ WRITTEN = text(
 COUNTING = text("SELECT current_setting('track_counts')::boolean")
 
 
-def read(connection: Connection) -> dict[str, Table]:
+def read(connection: Connection) -> dict[str, TableShape]:
     """Return every table of Vigil, except those with version numbers only."""
-    columns: dict[str, dict[str, Column]] = defaultdict(dict)
+    columns: dict[str, dict[str, TableColumn]] = defaultdict(dict)
     for row in connection.execute(COLUMNS):
-        columns[row.relname][row.attname] = Column(row.type, row.attnotnull, row.generated)
+        columns[row.relname][row.attname] = TableColumn(row.type, row.attnotnull, row.generated)
     keys: dict[str, tuple[str, ...]] = {}
     for row in connection.execute(INDEXES):
         if row.plain and row.required:
             keys.setdefault(row.relname, tuple(row.columns))
-    references: dict[str, list[Reference]] = defaultdict(list)
+    references: dict[str, list[ForeignKey]] = defaultdict(list)
     for row in connection.execute(REFERENCES):
-        reference = Reference(tuple(row.columns), row.parent, tuple(row.parent_columns))
+        reference = ForeignKey(tuple(row.columns), row.parent, tuple(row.parent_columns))
         references[row.relname].append(reference)
     return {
-        name: Table(its, keys.get(name) or _field_key(its), tuple(references[name]))
+        name: TableShape(its, keys.get(name) or _field_key(its), tuple(references[name]))
         for name, its in columns.items()
     }
 
@@ -92,6 +92,6 @@ def touched(before: dict[str, int], after: dict[str, int]) -> set[str]:
     return {name for name, rows in after.items() if rows < 0 or rows != before.get(name, 0)}
 
 
-def _field_key(columns: dict[str, Column]) -> tuple[str, ...]:
+def _field_key(columns: dict[str, TableColumn]) -> tuple[str, ...]:
     there = columns.get(FIELD_KEY)
     return (FIELD_KEY,) if there is not None and there.required else ()

@@ -21,13 +21,13 @@ A link of the chain is proved by the content that it seals.
 """
 
 
-class Column(msgspec.Struct, frozen=True):
+class TableColumn(msgspec.Struct, frozen=True):
     type: str
     required: bool = False
     generated: bool = False
 
 
-class Reference(msgspec.Struct, frozen=True):
+class ForeignKey(msgspec.Struct, frozen=True):
     """A foreign key: `columns` name a row of the parent by its `parent_columns`."""
 
     columns: tuple[str, ...]
@@ -35,18 +35,18 @@ class Reference(msgspec.Struct, frozen=True):
     parent_columns: tuple[str, ...]
 
 
-class Table(msgspec.Struct, frozen=True):
+class TableShape(msgspec.Struct, frozen=True):
     """Shape of a table. `key` is the columns that identify a row; empty when there are none."""
 
-    columns: dict[str, Column]
+    columns: dict[str, TableColumn]
     key: tuple[str, ...]
-    references: tuple[Reference, ...] = ()
+    references: tuple[ForeignKey, ...] = ()
 
 
-Schema = Mapping[str, Table]
+Schema = Mapping[str, TableShape]
 
 
-class Loss(msgspec.Struct, frozen=True, kw_only=True):
+class TableLoss(msgspec.Struct, frozen=True, kw_only=True):
     """The part of one table that is kept.
 
     Attributes:
@@ -73,7 +73,7 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
         return f"{' and '.join(parts)} of {self.table}"
 
 
-def losses(before: Schema, after: Schema, touched: Collection[str]) -> list[Loss]:
+def losses(before: Schema, after: Schema, touched: Collection[str]) -> list[TableLoss]:
     """Return the data that must be kept, parents before the tables that refer to them.
 
     `touched` holds the tables whose rows the downgrade inserted, changed or deleted.
@@ -94,11 +94,11 @@ def in_order(schema: Schema) -> list[str]:
     return list(TopologicalSorter(graph).static_order())
 
 
-def _loss(name: str, before: Schema, after: Schema, touched: bool) -> Loss | None:
+def _loss(name: str, before: Schema, after: Schema, touched: bool) -> TableLoss | None:
     table, later = before[name], after.get(name)
     stored = [column for column, shape in table.columns.items() if not shape.generated]
     if later is None:
-        return Loss(table=name, key=list(table.key), gone=True, lost=stored, held=stored)
+        return TableLoss(table=name, key=list(table.key), gone=True, lost=stored, held=stored)
     lost = [c for c in stored if c not in later.columns or later.columns[c].type != table.columns[c].type]
     if not lost and not touched:
         return None
@@ -111,7 +111,7 @@ def _loss(name: str, before: Schema, after: Schema, touched: bool) -> Loss | Non
     whole = touched or name in WITH_CONTENT
     held = stored if whole else [c for c in stored if c in {*table.key, *lost, *_named(name, before)}]
     merged, common = (stay, []) if touched else ([], stay)
-    return Loss(table=name, key=list(table.key), lost=lost, merged=merged, common=common, held=held)
+    return TableLoss(table=name, key=list(table.key), lost=lost, merged=merged, common=common, held=held)
 
 
 def _named(name: str, schema: Schema) -> Iterator[str]:

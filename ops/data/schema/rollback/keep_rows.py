@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from ops.data.schema.rollback import catalog
-from ops.data.schema.rollback.data_loss import Loss, Schema, digest, losses, quoted
+from ops.data.schema.rollback.data_loss import Schema, TableLoss, digest, losses, quoted
 from services.contracts.errors import Refused
 
 KEPT = "vigil_kept"
@@ -55,21 +55,21 @@ NOTE = text(
 COUNTED = text(f"UPDATE {KEPT}.record SET rows = CAST(:rows AS jsonb) WHERE record_id = :record_id")
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class RollbackRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One rollback: its two revisions, the kept data, and the number of rows of each table."""
 
     record_id: int
     from_revision: str
     to_revision: str
-    losses: list[Loss]
+    losses: list[TableLoss]
     sequences: dict[str, dict[str, int]]
     rows: dict[str, int]
 
-    def copy(self, loss: Loss) -> str:
+    def copy(self, loss: TableLoss) -> str:
         """Return the table that holds the rows as they were before the downgrade."""
         return f"{KEPT}.{quoted(f'{self.record_id}_{loss.table}')}"
 
-    def copy_after(self, loss: Loss) -> str:
+    def copy_after(self, loss: TableLoss) -> str:
         """Return the table that holds the rows as they were right after the downgrade.
 
         A difference from these rows was written by the older version.
@@ -77,16 +77,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return f"{KEPT}.{quoted(f'{self.record_id}_{loss.table}_after')}"
 
 
-def waiting(connection: Connection) -> list[Record]:
+def waiting(connection: Connection) -> list[RollbackRecord]:
     """Return the records that are not yet put back, newest first."""
     if not connection.execute(THERE, {"name": f"{KEPT}.record"}).scalar_one():
         return []
     return [
-        Record(
+        RollbackRecord(
             record_id=row.record_id,
             from_revision=row.from_revision,
             to_revision=row.to_revision,
-            losses=msgspec.convert(row.losses, list[Loss]),
+            losses=msgspec.convert(row.losses, list[TableLoss]),
             sequences=row.sequences,
             rows=row.rows,
         )
@@ -99,7 +99,7 @@ def go_down(
     downgrade: Move,
     *,
     revision: Callable[[Connection], str | None],
-) -> Record | None:
+) -> RollbackRecord | None:
     """Run the downgrade and keep the data that the older schema cannot hold.
 
     Returns:
@@ -139,7 +139,7 @@ def _tried(
     before: Schema,
     *,
     revision: Callable[[Connection], str | None],
-) -> list[Loss]:
+) -> list[TableLoss]:
     """Run the downgrade, undo it, and return what it would take away."""
     filled = filled_tables(connection)
     counts = catalog.written(connection)
@@ -160,7 +160,9 @@ def _tried(
     return losses(before, after, touched)
 
 
-def _keep(connection: Connection, found: Sequence[Loss], before: Schema, *, from_revision: str) -> Record:
+def _keep(
+    connection: Connection, found: Sequence[TableLoss], before: Schema, *, from_revision: str
+) -> RollbackRecord:
     connection.exec_driver_sql(RECORDS)
     sequences = {
         loss.table: stands
@@ -173,7 +175,7 @@ def _keep(connection: Connection, found: Sequence[Loss], before: Schema, *, from
         "losses": msgspec.json.encode(found).decode(),
         "sequences": msgspec.json.encode(sequences).decode(),
     }
-    record = Record(
+    record = RollbackRecord(
         record_id=connection.execute(NOTE, values).scalar_one(),
         from_revision=from_revision,
         to_revision="",
@@ -186,7 +188,7 @@ def _keep(connection: Connection, found: Sequence[Loss], before: Schema, *, from
     return msgspec.structs.replace(record, rows=rows)
 
 
-def _copy(connection: Connection, copy: str, loss: Loss, columns: Sequence[str]) -> int:
+def _copy(connection: Connection, copy: str, loss: TableLoss, columns: Sequence[str]) -> int:
     """Copy the columns of a table and return the number of rows."""
     listed = ", ".join(map(quoted, columns))
     if loss.common:

@@ -17,8 +17,8 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from ops.data.schema.rollback import catalog, timeline
-from ops.data.schema.rollback.data_loss import Loss, Schema, Table, digest, equal, quoted
-from ops.data.schema.rollback.keep_rows import DIGEST, KEPT, Record
+from ops.data.schema.rollback.data_loss import Schema, TableLoss, TableShape, digest, equal, quoted
+from ops.data.schema.rollback.keep_rows import DIGEST, KEPT, RollbackRecord
 
 RETURNED = text(
     f"UPDATE {KEPT}.record SET returned_at = now(), outcome = CAST(:outcome AS jsonb) WHERE record_id = :record_id"
@@ -26,7 +26,7 @@ RETURNED = text(
 REGISTRY_CHANGED = "UPDATE registry_version SET version = version + 1"
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class RestoredTable(msgspec.Struct, frozen=True, kw_only=True):
     """Result for one table's kept rows.
 
     Attributes:
@@ -43,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     left_in: str = ""
 
 
-def remember(connection: Connection, record: Record) -> None:
+def remember(connection: Connection, record: RollbackRecord) -> None:
     """Note before the upgrade how the older version left the rows.
 
     The migrations may write to the same rows.
@@ -57,7 +57,7 @@ def remember(connection: Connection, record: Record) -> None:
         )
 
 
-def put_back(connection: Connection, record: Record) -> list[Outcome]:
+def put_back(connection: Connection, record: RollbackRecord) -> list[RestoredTable]:
     """Put the rows back, after the upgrade to the record's revision, parents first."""
     schema = catalog.read(connection)
     connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
@@ -80,7 +80,9 @@ def put_back(connection: Connection, record: Record) -> list[Outcome]:
     return outcomes
 
 
-def _put_back(connection: Connection, record: Record, loss: Loss, schema: Schema) -> Outcome:
+def _put_back(
+    connection: Connection, record: RollbackRecord, loss: TableLoss, schema: Schema
+) -> RestoredTable:
     if loss.gone:
         _remove_backfilled(connection, record, loss, schema)
         if loss.key:
@@ -92,14 +94,16 @@ def _put_back(connection: Connection, record: Record, loss: Loss, schema: Schema
         connection.exec_driver_sql(_update_columns(record, loss))
         inserted_from = _deleted_by_downgrade(record, loss) if loss.merged else ""
     if not inserted_from:
-        return Outcome(table=loss.table, kept=record.rows[loss.table])
+        return RestoredTable(table=loss.table, kept=record.rows[loss.table])
     connection.exec_driver_sql(_insert(loss, inserted_from, schema[loss.table]))
     for column, value in record.sequences.get(loss.table, {}).items():
         _set_sequence(connection, loss.table, column, value)
     return _left(connection, record, loss, inserted_from, schema[loss.table])
 
 
-def _remove_backfilled(connection: Connection, record: Record, loss: Loss, schema: Schema) -> None:
+def _remove_backfilled(
+    connection: Connection, record: RollbackRecord, loss: TableLoss, schema: Schema
+) -> None:
     """Delete rows that the migration has just made for parents that were there at the rollback.
 
     The rows that those parents had were kept.
@@ -118,14 +122,14 @@ def _remove_backfilled(connection: Connection, record: Record, loss: Loss, schem
         )
 
 
-def _update_whole(record: Record, loss: Loss) -> str:
+def _update_whole(record: RollbackRecord, loss: TableLoss) -> str:
     others = [column for column in loss.held if column not in loss.key]
     assignments = ", ".join(f"{quoted(c)} = k.{quoted(c)}" for c in others or loss.key)
     same = equal("t", "k", loss.key)
     return f"UPDATE {quoted(loss.table)} t SET {assignments} FROM {record.copy(loss)} k WHERE {same}"
 
 
-def _update_columns(record: Record, loss: Loss) -> str:
+def _update_columns(record: RollbackRecord, loss: TableLoss) -> str:
     """Return SQL that restores lost columns and unchanged values.
 
     A value that the older version changed stays changed.
@@ -156,14 +160,14 @@ def _update_columns(record: Record, loss: Loss) -> str:
     )
 
 
-def _deleted_by_downgrade(record: Record, loss: Loss) -> str:
+def _deleted_by_downgrade(record: RollbackRecord, loss: TableLoss) -> str:
     return (
         f"(SELECT k.* FROM {record.copy(loss)} k WHERE NOT EXISTS"
         f" (SELECT FROM {record.copy_after(loss)} a WHERE {equal('a', 'k', loss.key)}))"
     )
 
 
-def _insert(loss: Loss, source: str, table: Table) -> str:
+def _insert(loss: TableLoss, source: str, table: TableShape) -> str:
     columns = ", ".join(quoted(c) for c in loss.held)
     parents = "".join(f" AND {condition}" for condition in _parents_there(table))
     return (
@@ -172,7 +176,7 @@ def _insert(loss: Loss, source: str, table: Table) -> str:
     )
 
 
-def _parents_there(table: Table) -> Iterator[str]:
+def _parents_there(table: TableShape) -> Iterator[str]:
     """Yield SQL conditions that the rows which a kept row k refers to still exist."""
     for reference in table.references:
         nothing = " OR ".join(f"k.{quoted(column)} IS NULL" for column in reference.columns)
@@ -191,9 +195,11 @@ def _set_sequence(connection: Connection, table: str, column: str, kept: int) ->
     connection.execute(setting, {"table": quoted(table), "column": column, "kept": kept})
 
 
-def _left(connection: Connection, record: Record, loss: Loss, source: str, table: Table) -> Outcome:
+def _left(
+    connection: Connection, record: RollbackRecord, loss: TableLoss, source: str, table: TableShape
+) -> RestoredTable:
     """Return the rows that could not be put back, and their place."""
-    outcome = Outcome(table=loss.table, kept=record.rows[loss.table])
+    outcome = RestoredTable(table=loss.table, kept=record.rows[loss.table])
     if not loss.key:
         return outcome
     missing = f"FROM {source} k WHERE NOT EXISTS (SELECT FROM {quoted(loss.table)} t WHERE {equal('t', 'k', loss.key)})"
@@ -208,14 +214,14 @@ def _left(connection: Connection, record: Record, loss: Loss, source: str, table
     return msgspec.structs.replace(outcome, orphans=counted[0], in_the_way=counted[1], left_in=left_in)
 
 
-def _heads(record: Record) -> str | None:
+def _heads(record: RollbackRecord) -> str | None:
     copies: Mapping[str, str] = {loss.table: record.copy(loss) for loss in record.losses if loss.gone}
     return copies.get(timeline.HEADS)
 
 
-def _remembered(record: Record) -> list[Loss]:
+def _remembered(record: RollbackRecord) -> list[TableLoss]:
     return [loss for loss in record.losses if loss.merged or loss.common]
 
 
-def _theirs(loss: Loss) -> str:
+def _theirs(loss: TableLoss) -> str:
     return f"pg_temp.{quoted(f'theirs_{loss.table}')}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from ops.data.schema.rollback.data_loss import Loss
+from ops.data.schema.rollback.data_loss import TableLoss
 
 TABLE, HEADS, PLACE = "alert_timeline", "timeline_head", "seq"
 
@@ -48,7 +48,7 @@ END $$
 """
 
 
-def concerns(loss: Loss) -> bool:
+def concerns(loss: TableLoss) -> bool:
     """Return whether the rollback took the chain."""
     return loss.table == TABLE and PLACE in loss.lost
 

@@ -3,19 +3,19 @@ from collections.abc import Sequence
 import pytest
 
 from bench.ledger import checker
-from bench.ledger.checker import Balance
-from bench.ledger.messages import Entry
+from bench.ledger.checker import LedgerBalance
+from bench.ledger.messages import LedgerEntry
 
 
-def ledger(count: int, *, refused: Sequence[int] = ()) -> list[Entry]:
-    return [Entry("guard", "guard/1/gps", b"{}", f"r-{n}", n in refused, 1) for n in range(count)]
+def ledger(count: int, *, refused: Sequence[int] = ()) -> list[LedgerEntry]:
+    return [LedgerEntry("guard", "guard/1/gps", b"{}", f"r-{n}", n in refused, 1) for n in range(count)]
 
 
 def test_a_ledger_balances_when_each_message_is_where_it_belongs_once() -> None:
     balance = checker.weigh(
         ledger(4, refused=[3]), stored={"r-0": 1, "r-1": 1}, refused={"r-3": 1}, dead={"r-2"}
     )
-    assert balance == Balance(4, 2, 1, 1, 0, [], [], 0, [])
+    assert balance == LedgerBalance(4, 2, 1, 1, 0, [], [], 0, [])
     assert balance.holds
 
 
@@ -61,9 +61,11 @@ def test_only_the_first_lost_ones_are_named_and_the_balance_fails_all_the_same()
     assert not balance.holds
 
 
-def of_topics(topics: str) -> list[Entry]:
+def of_topics(topics: str) -> list[LedgerEntry]:
     """Return a message for each letter, in this order. The letter is the message's topic."""
-    return [Entry("guard", topic, b"{}", f"r-{number}", False, 1) for number, topic in enumerate(topics)]
+    return [
+        LedgerEntry("guard", topic, b"{}", f"r-{number}", False, 1) for number, topic in enumerate(topics)
+    ]
 
 
 @pytest.mark.parametrize(

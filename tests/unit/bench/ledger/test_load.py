@@ -1,17 +1,17 @@
 from datetime import UTC, datetime
 
 from bench.ledger import load, messages
-from bench.ledger.messages import Entry
+from bench.ledger.messages import LedgerEntry
 from gateway.mqtt import packets as wire
 
 
-def entry(number: int, *, copies: int = 1) -> Entry:
-    return Entry("guard", f"guard/{number}/gps", b"{}", f"r-{number}", False, copies)
+def entry(number: int, *, copies: int = 1) -> LedgerEntry:
+    return LedgerEntry("guard", f"guard/{number}/gps", b"{}", f"r-{number}", False, copies)
 
 
-def sender(entries: list[Entry], *, acknowledged: int) -> load.Sender:
+def sender(entries: list[LedgerEntry], *, acknowledged: int) -> load.LedgerSender:
     """Return a sender whose connection does not matter."""
-    made = load.Sender.__new__(load.Sender)
+    made = load.LedgerSender.__new__(load.LedgerSender)
     made.names = [e.msg_id for e in entries for _ in range(e.copies)]
     made.acknowledged = acknowledged
     return made
@@ -21,14 +21,14 @@ def test_packet_identifiers_go_round_from_1_and_never_are_0() -> None:
     packets = load.packets([entry(0)] * 65_536)
     found = [
         wire.parse_publish(first, body, 0, len(body)).message_id
-        for first, body in wire.Reader().feed(b"".join(packets))
+        for first, body in wire.PacketReader().feed(b"".join(packets))
     ]
     assert found[0] == 1
     assert found[65_534:] == [65_535, 1]
 
 
 def test_the_prefix_goes_before_the_topic() -> None:
-    ((first, body),) = wire.Reader().feed(load.packets([entry(7)], "floor/")[0])
+    ((first, body),) = wire.PacketReader().feed(load.packets([entry(7)], "floor/")[0])
     assert wire.parse_publish(first, body, 0, len(body)).topic == b"floor/guard/7/gps"
 
 

@@ -12,7 +12,7 @@ from services.geofencing.geometry import haversine_m
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-def make(count: int, *, seed: int = 1, run: str = "r") -> list[messages.Entry]:
+def make(count: int, *, seed: int = 1, run: str = "r") -> list[messages.LedgerEntry]:
     return messages.make(count=count, sources=50, seed=seed, run=run, now=NOW)
 
 
@@ -53,7 +53,7 @@ def test_a_guard_walks_from_fix_to_fix_as_if_they_were_sent_at_a_nominal_pace() 
 
 
 def test_the_gateway_refuses_those_that_the_ledger_says_it_refuses_and_no_others() -> None:
-    limits = payloads.Limits()
+    limits = payloads.PayloadLimits()
     for entry in make(3000):
         topic = topics.parse(entry.topic)
         try:

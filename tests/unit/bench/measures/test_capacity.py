@@ -1,7 +1,7 @@
 import pytest
 
 from bench.measures import capacity
-from bench.measures.capacity import Need
+from bench.measures.capacity import ProcessNeed
 
 CPU = {"location": 0.03, "postgres": 0.05, "generator": 0.5, "epmd": 0.0}
 
@@ -15,8 +15,8 @@ def test_messages_are_those_of_the_mix() -> None:
 def test_cores_are_those_of_the_messages_and_the_generator_is_none_of_it() -> None:
     per_s = capacity.messages_per_s(1_000_000)
     location, postgres = capacity.needs(CPU, 1_000_000)
-    assert location == Need("location", pytest.approx(per_s * 0.03 / 1000), 3)
-    assert postgres == Need("postgres", pytest.approx(per_s * 0.05 / 1000), 1)
+    assert location == ProcessNeed("location", pytest.approx(per_s * 0.03 / 1000), 3)
+    assert postgres == ProcessNeed("postgres", pytest.approx(per_s * 0.05 / 1000), 1)
 
 
 def test_there_are_two_of_a_process_of_vigil_at_least() -> None:

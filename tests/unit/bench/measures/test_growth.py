@@ -1,16 +1,16 @@
 """Tests of the bytes of a message, and of gigabytes a day."""
 
-from bench.measures.growth import GROUPS, MIX, TABLES, Size, gb_a_day, of_run
+from bench.measures.growth import GROUPS, MIX, TABLES, TableSize, gb_a_day, of_run
 
-EMPTY = dict.fromkeys(TABLES, Size(0, 8_192))
+EMPTY = dict.fromkeys(TABLES, TableSize(0, 8_192))
 
 
 def test_a_message_bears_its_share_of_what_grows_with_it() -> None:
     after = EMPTY | {
-        "mqtt_guard_location": Size(100, 8_192 + 40_000),
-        "alert_occurrence": Size(100, 8_192 + 10_000),
-        "alert_timeline": Size(120, 8_192 + 30_000),
-        "message_seen": Size(200, 8_192 + 20_000),
+        "mqtt_guard_location": TableSize(100, 8_192 + 40_000),
+        "alert_occurrence": TableSize(100, 8_192 + 10_000),
+        "alert_timeline": TableSize(120, 8_192 + 30_000),
+        "message_seen": TableSize(200, 8_192 + 20_000),
     }
     found = of_run(EMPTY, after)
     assert found["identity_bytes_per_message"] == 100.0

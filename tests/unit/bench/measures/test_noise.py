@@ -9,14 +9,25 @@ import numpy as np
 import pytest
 
 from bench.measures import noise
-from bench.measures.noise import A_DAY, MODELS, RADIUS_68, Heard, Model, Weather, fixes_of, plain_exits
+from bench.measures.noise import (
+    A_DAY,
+    MODELS,
+    RADIUS_68,
+    NoiseModel,
+    NoiseWeather,
+    ReceivedFixes,
+    fixes_of,
+    plain_exits,
+)
 from services.geofencing.geometry import distance_m
 from tests.support.square_site import SETTINGS
 
 TRUE_M = RADIUS_68 * math.hypot(5.0, 2.0)
 
 
-def days(model: Model, *, seed: int = 1, count: int = 5, weather: Weather = noise.USUAL) -> Heard:
+def days(
+    model: NoiseModel, *, seed: int = 1, count: int = 5, weather: NoiseWeather = noise.USUAL
+) -> ReceivedFixes:
     return noise.stationary(model, np.random.default_rng(seed), count, weather)
 
 
@@ -39,7 +50,7 @@ def test_errors_wander_they_are_not_thrown_anew_each_time() -> None:
     east = days(MODELS["urban"]).east_m
     found = np.corrcoef(east[:-1], east[1:])[0, 1]
     assert found == pytest.approx(math.exp(-10 / 60) * 25 / 29, abs=0.02)
-    fast = days(MODELS["urban"], weather=Weather(5.0, 0.1)).east_m
+    fast = days(MODELS["urban"], weather=NoiseWeather(5.0, 0.1)).east_m
     assert np.corrcoef(fast[:-1], fast[1:])[0, 1] == pytest.approx(0.0, abs=0.02)
 
 
@@ -63,7 +74,7 @@ def test_teleports_are_far_away_and_soon_over() -> None:
 
 
 def test_metres_become_fixes_at_the_edge_of_the_site() -> None:
-    told = Heard(*(np.array(part, dtype=float) for part in ([0, 10], [-10, 25], [0, 0], [7, 70])))
+    told = ReceivedFixes(*(np.array(part, dtype=float) for part in ([0, 10], [-10, 25], [0, 0], [7, 70])))
     first, second = fixes_of(told)
     [site] = noise.site(SETTINGS).zones
     assert distance_m(site, first.lat, first.lon) == pytest.approx(-10, abs=1e-3)
@@ -74,7 +85,7 @@ def test_metres_become_fixes_at_the_edge_of_the_site() -> None:
 
 def test_the_plain_rule_counts_each_turn_to_outside() -> None:
     east, north = [-10, 1, 1, -1, 1, -10], [0, 0, 0, 0, 0, 150]
-    told = Heard(
+    told = ReceivedFixes(
         np.arange(6) * 10.0, np.array(east, dtype=float), np.array(north, dtype=float), np.full(6, 8.0)
     )
     assert plain_exits(told) == [10, 40]
@@ -82,7 +93,7 @@ def test_the_plain_rule_counts_each_turn_to_outside() -> None:
 
 def test_what_vigil_confirms_is_counted_when_it_does_over_any_number_of_fixes() -> None:
     walk = np.array([-60, -40, -20, 0, 20, 40, 60, *[60.0] * noise.PIECE])
-    told = Heard(np.arange(len(walk)) * 10.0, walk, np.zeros(len(walk)), np.full(len(walk), 8.0))
+    told = ReceivedFixes(np.arange(len(walk)) * 10.0, walk, np.zeros(len(walk)), np.full(len(walk), 8.0))
     assert noise.violations(told, SETTINGS) == [50.0]
 
 

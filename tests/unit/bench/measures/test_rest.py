@@ -33,5 +33,5 @@ def test_what_has_ended_takes_no_memory() -> None:
 
 
 def test_figures_are_the_sums() -> None:
-    found = rest.Rest({"a": 0.01, "b": 0.02}, {"a": 10.4, "b": 20.4})
+    found = rest.RestFigures({"a": 0.01, "b": 0.02}, {"a": 10.4, "b": 20.4})
     assert found.figures() == {"cores": 0.03, "mib": 31}

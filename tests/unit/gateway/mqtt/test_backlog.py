@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from gateway.mqtt import backlog
-from gateway.mqtt.backlog import CATCH_UP_S, Backlog
+from gateway.mqtt.backlog import CATCH_UP_S, BrokerBacklog
 from services.contracts.events import AlertType, DeviceAlert
 from services.contracts.families import DeviceReading, Origin
 
@@ -12,8 +12,8 @@ START = datetime(2026, 11, 29, 18, 0, tzinfo=UTC).timestamp()
 NOTE = "received_after_outage:2026-11-29T18:00:00Z/2026-11-29T18:00:42Z"
 
 
-def reconnected(after_s: float = 42.0, *, had_session: bool = True) -> Backlog:
-    found = Backlog(None)
+def reconnected(after_s: float = 42.0, *, had_session: bool = True) -> BrokerBacklog:
+    found = BrokerBacklog(None)
     found.connecting(START - 100)
     found.connected(had_session=False)
     read(found, -1)
@@ -23,7 +23,7 @@ def reconnected(after_s: float = 42.0, *, had_session: bool = True) -> Backlog:
     return found
 
 
-def read(found: Backlog, at_s: float, **changes: Any) -> str:
+def read(found: BrokerBacklog, at_s: float, **changes: Any) -> str:
     found.ticked(START + at_s)
     options: dict[str, Any] = {"heard": True, "waited_s": 0.0, "outstanding": True, **changes}
     found.read(START + at_s, **options)
@@ -45,20 +45,20 @@ def test_without_a_session_the_broker_held_nothing() -> None:
 
 
 def test_the_first_start_of_all_does_not_know_since_when() -> None:
-    found = Backlog(None)
+    found = BrokerBacklog(None)
     found.connecting(START)
     found.connected(had_session=True)
     assert read(found, 0.1) == "received_after_outage:/2026-11-29T18:00:00Z"
 
 
 def test_a_new_process_knows_from_the_one_before_since_when() -> None:
-    found = Backlog(START)
+    found = BrokerBacklog(START)
     found.connecting(START + 42)
     found.connected(had_session=True)
     assert read(found, 42.01) == NOTE
 
 
-def ticking(found: Backlog, first_ms: int, last_ms: int) -> None:
+def ticking(found: BrokerBacklog, first_ms: int, last_ms: int) -> None:
     for at_ms in range(first_ms, last_ms, 5):
         found.ticked(START + at_ms / 1000)
 

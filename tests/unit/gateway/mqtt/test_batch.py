@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.mqtt.batch import AckOrder, Batch, Batcher, Delivery
+from gateway.mqtt.batch import AckOrder, Batcher, DeliveryBatch, MqttDelivery
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def delivery(mid: int, size: int = 10) -> Delivery:
-    return Delivery("t", b"x" * size, 1, mid, NOW)
+def delivery(mid: int, size: int = 10) -> MqttDelivery:
+    return MqttDelivery("t", b"x" * size, 1, mid, NOW)
 
 
 def batcher(**changes: float) -> Batcher:
@@ -144,7 +144,7 @@ def test_batches_concatenate_to_their_input(steps: list[tuple[int, float]]) -> N
 
 @given(st.permutations(range(8)))
 def test_acknowledgements_come_in_the_order_of_delivery(order: list[int]) -> None:
-    acks, batches = AckOrder(), [Batch(number, 1, []) for number in range(8)]
+    acks, batches = AckOrder(), [DeliveryBatch(number, 1, []) for number in range(8)]
     for batch in batches:
         acks.sent(batch)
     assert acks.in_flight == 8

@@ -21,7 +21,7 @@ def test_a_stream_cut_anywhere_gives_the_packets_that_went_in(
     messages: list[tuple[str, bytes, int]], cut: int
 ) -> None:
     stream = b"".join(wire.publish(topic, payload, message_id=mid) for topic, payload, mid in messages)
-    reader = wire.Reader()
+    reader = wire.PacketReader()
     packets = [packet for at in range(0, len(stream), cut) for packet in reader.feed(stream[at : at + cut])]
     found = [wire.parse_publish(first, body, 0, len(body)) for first, body in packets]
     assert [(m.topic.decode(), m.payload, m.message_id) for m in found] == messages
@@ -55,7 +55,7 @@ def test_the_bits_of_a_publish_are_read() -> None:
 
 def test_a_clearing_is_known_again_and_an_empty_press_is_not_taken_for_one() -> None:
     packet = wire.clear(b"guard/7/gps")
-    [(first, body)] = wire.Reader().feed(packet)
+    [(first, body)] = wire.PacketReader().feed(packet)
     found = wire.parse_publish(first, body, 0, len(body), version=5)
     assert (found.topic, found.payload, found.qos) == (b"guard/7/gps", b"", 0)
     assert (found.retained, found.cleared) == (True, True)

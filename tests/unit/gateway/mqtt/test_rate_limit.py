@@ -5,28 +5,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.mqtt import rate_limit
-from gateway.mqtt.rate_limit import FLOOD_ENDS_S, Limit, PressLimits, Share, SourceLimits, kind_of
+from gateway.mqtt.rate_limit import FLOOD_ENDS_S, MessageClass, PressLimits, SourceLimits, SourceRate, kind_of
 
-LIMIT = Limit(per_s=50, burst=500, backlog=1000, first_press_s=30)
+LIMIT = SourceRate(per_s=50, burst=500, backlog=1000, first_press_s=30)
 PANIC = "alert/panic/guard-1"
 
 
 def test_a_burst_passes_and_then_the_rate() -> None:
     limits = SourceLimits(LIMIT)
     at_once = [limits.judge("guard/1/gps", 100.0) for _ in range(600)]
-    assert at_once == [Share.FIRST] * 500 + [Share.OVER] * 100
+    assert at_once == [MessageClass.FIRST] * 500 + [MessageClass.OVER] * 100
     later = [limits.judge("guard/1/gps", 102.0) for _ in range(200)]
-    assert later == [Share.FIRST] * 100 + [Share.OVER] * 100
-    assert limits.judge("guard/2/gps", 100.0) is Share.FIRST
+    assert later == [MessageClass.FIRST] * 100 + [MessageClass.OVER] * 100
+    assert limits.judge("guard/2/gps", 100.0) is MessageClass.FIRST
 
 
 @given(st.lists(st.floats(0, 0.05), min_size=1, max_size=400), st.integers(1, 50))
 def test_no_window_holds_more_than_the_burst_and_the_rate(gaps: list[float], burst: int) -> None:
-    limits = SourceLimits(Limit(per_s=50, burst=burst, backlog=1, first_press_s=30))
+    limits = SourceLimits(SourceRate(per_s=50, burst=burst, backlog=1, first_press_s=30))
     now_s, passed = 1000.0, []
     for gap_s in gaps:
         now_s += gap_s
-        if limits.judge("guard/1/gps", now_s) is Share.FIRST:
+        if limits.judge("guard/1/gps", now_s) is MessageClass.FIRST:
             passed.append(now_s)
     for number, since_s in enumerate(passed):
         for count, until_s in enumerate(passed[number:], start=1):
@@ -37,8 +37,8 @@ def test_all_topics_of_a_source_share_its_rate() -> None:
     limits = SourceLimits(LIMIT)
     topics = ("guard/1/gps", "guard/guard-1/gps", "device/guard-1/telemetry")
     shares = [limits.judge(topics[number % 3], 5.0) for number in range(501)]
-    assert shares[-1] is Share.OVER
-    assert shares[-2] is Share.FIRST
+    assert shares[-1] is MessageClass.OVER
+    assert shares[-2] is MessageClass.FIRST
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,12 @@ def test_the_first_alarm_on_any_topic_passes_in_the_bulk_lane(topic: str) -> Non
     noise = f"{topic.split('/')[0]}/{limits.source_of(topic)}/reading"
     for _ in range(2000):
         limits.judge(noise, 1.0)
-    assert [limits.judge(topic, 1.0) for _ in range(3)] == [Share.FIRST, Share.OVER, Share.OVER]
-    assert limits.judge(topic, 31.5) is Share.FIRST
+    assert [limits.judge(topic, 1.0) for _ in range(3)] == [
+        MessageClass.FIRST,
+        MessageClass.OVER,
+        MessageClass.OVER,
+    ]
+    assert limits.judge(topic, 31.5) is MessageClass.FIRST
 
 
 @given(
@@ -81,20 +85,20 @@ def test_the_first_press_of_each_type_is_never_held(
         # Then the first press of a type within thirty seconds goes at once
         if now_s - first_s.get(topic, float("-inf")) >= 30:
             first_s[topic] = now_s
-            assert share is Share.FIRST
+            assert share is MessageClass.FIRST
 
 
 def test_a_few_repeats_go_alone_then_together_and_beyond_the_rate_they_are_counted() -> None:
     limits = PressLimits(LIMIT)
     shares = [limits.judge(PANIC, 10.0) for _ in range(600)]
-    assert shares == [Share.FIRST] * 6 + [Share.REPEAT] * 494 + [Share.OVER] * 100
+    assert shares == [MessageClass.FIRST] * 6 + [MessageClass.REPEAT] * 494 + [MessageClass.OVER] * 100
 
 
 def test_many_sources_that_repeat_at_once_share_what_goes_alone() -> None:
     limits = PressLimits(LIMIT)
     shares = [limits.judge(f"alert/panic/guard-{number}", 10.0) for _ in range(10) for number in range(200)]
-    assert shares.count(Share.FIRST) == 200 + rate_limit.ALL_ALONE_BURST
-    assert limits.judge("alert/panic/guard-999", 10.0) is Share.FIRST
+    assert shares.count(MessageClass.FIRST) == 200 + rate_limit.ALL_ALONE_BURST
+    assert limits.judge("alert/panic/guard-999", 10.0) is MessageClass.FIRST
 
 
 def test_a_repeat_overtakes_none_of_its_source_that_waits() -> None:
@@ -103,9 +107,9 @@ def test_a_repeat_overtakes_none_of_its_source_that_waits() -> None:
         limits.judge(f"alert/panic/guard-{number}", 10.0)
         limits.judge(f"alert/panic/guard-{number}", 10.0)
     behind = f"alert/panic/guard-{rate_limit.ALL_ALONE_BURST}"
-    assert [limits.judge(behind, 10.0 + later_s) for later_s in (0.5, 1.5)] == [Share.REPEAT] * 2
-    assert limits.judge(behind, 14.0) is Share.FIRST
-    assert limits.judge(f"alert/sos/guard-{rate_limit.ALL_ALONE_BURST}", 10.5) is Share.FIRST
+    assert [limits.judge(behind, 10.0 + later_s) for later_s in (0.5, 1.5)] == [MessageClass.REPEAT] * 2
+    assert limits.judge(behind, 14.0) is MessageClass.FIRST
+    assert limits.judge(f"alert/sos/guard-{rate_limit.ALL_ALONE_BURST}", 10.5) is MessageClass.FIRST
 
 
 def test_spellings_of_a_type_are_one_kind_and_words_without_a_type_another() -> None:
@@ -151,10 +155,10 @@ def test_topics_are_forgotten_and_a_source_that_floods_is_not(monkeypatch: pytes
     limits = PressLimits(LIMIT)
     for number in range(1000):
         limits.judge(f"alert/word-{number}/guard-1", 10.0)
-    assert limits.judge("alert/word-1001/guard-1", 10.0) is Share.OVER
+    assert limits.judge("alert/word-1001/guard-1", 10.0) is MessageClass.OVER
     assert len(limits._by_topic) <= 100
 
 
 def test_a_limit_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="more than nothing"):
-        SourceLimits(Limit(per_s=0, burst=1, backlog=1, first_press_s=1))
+        SourceLimits(SourceRate(per_s=0, burst=1, backlog=1, first_press_s=1))

@@ -43,7 +43,7 @@ TOPICS = (
     "system/health/x",
     "owntracks/u/d",
 )
-LIMITS = payloads.Limits()
+LIMITS = payloads.PayloadLimits()
 
 
 def filled(unit: bytes, head: bytes = b'{"a":[', tail: bytes = b"]}", separator: bytes = b",") -> bytes:

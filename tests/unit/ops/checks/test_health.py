@@ -27,7 +27,7 @@ def test_a_process_that_was_killed_is_named_and_is_well() -> None:
 def test_a_loop_that_stood_within_the_last_hour_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
     restarts.begin("mqtt-gateway-alert", stalled_s=None)
     restarts.begin("mqtt-gateway-alert", stalled_s=5.0)
-    with pytest.raises(health.Unwell) as found:
+    with pytest.raises(health.CheckFailed) as found:
         health.stalls()
     assert str(found.value).startswith("mqtt-gateway-alert: restarted once, last at ")
     assert str(found.value).endswith("because its loop stood still for 5 s")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ops.feed.filter import Filter
+from ops.feed.filter import FrameFilter
 from services.contracts.events import Severity
 
 
@@ -31,18 +31,18 @@ SNAPSHOT = {
 
 @pytest.mark.parametrize("frame", [CRITICAL, LOW, POSITIONS, CONNECTED, HEARTBEAT, SNAPSHOT])
 def test_without_a_wish_everything_is_shown(frame: dict[str, Any]) -> None:
-    assert Filter().narrow(frame) == frame
+    assert FrameFilter().narrow(frame) == frame
 
 
 def test_types() -> None:
-    wanted = Filter(types=frozenset({"positions"}))
+    wanted = FrameFilter(types=frozenset({"positions"}))
     assert wanted.narrow(POSITIONS) == POSITIONS
     assert wanted.narrow(CRITICAL) is None
     assert wanted.narrow(CONNECTED) is None
 
 
 def test_sources_narrow_lists_too() -> None:
-    wanted = Filter(sources=frozenset({"guard-1", "cam-1"}))
+    wanted = FrameFilter(sources=frozenset({"guard-1", "cam-1"}))
     assert wanted.narrow(CRITICAL) == CRITICAL
     assert wanted.narrow(LOW) is None
     assert wanted.narrow(POSITIONS) == {**POSITIONS, "data": [{"guard_id": "guard-1"}]}
@@ -60,7 +60,7 @@ def test_sources_narrow_lists_too() -> None:
 
 
 def test_severity_is_the_least_and_of_alerts_alone() -> None:
-    wanted = Filter(severity=Severity.HIGH)
+    wanted = FrameFilter(severity=Severity.HIGH)
     assert wanted.narrow(CRITICAL) == CRITICAL
     assert wanted.narrow({**CRITICAL, "data": alert("guard-1", "HIGH")}) is not None
     assert wanted.narrow({**CRITICAL, "data": alert("guard-1", "MEDIUM")}) is None

@@ -18,12 +18,12 @@ LIVING = """
 import os, sys, time
 from pathlib import Path
 from ops.hosting import liveness
-liveness.tell("alerts", 1.0)
+liveness.write_sign("alerts", 1.0)
 print("said", flush=True)
 while True:
     time.sleep(0.1)
     if sys.argv[3] == "well":
-        liveness.tell("alerts", 1.0)
+        liveness.write_sign("alerts", 1.0)
 """
 
 
@@ -68,15 +68,15 @@ def test_a_process_that_falls_silent_is_ended_and_one_that_is_well_is_not(
 
 def test_the_watchdog_is_well_when_messages_of_every_lane_arrive(directory: Path) -> None:
     # Given a watchdog that runs
-    liveness.tell("watchdog", 10.0)
+    liveness.write_sign("watchdog", 10.0)
     # Then it is not well before the first message of each lane has come
     assert "no test message of the alert lane" in liveness.finding("watchdog", str(directory), None)
-    liveness.tell_arrived("alert", good_for_s=150)
+    liveness.note_arrival("alert", good_for_s=150)
     assert "no test message of the bulk lane" in liveness.finding("watchdog", str(directory), None)
-    liveness.tell_arrived("bulk", good_for_s=150)
+    liveness.note_arrival("bulk", good_for_s=150)
     assert liveness.finding("watchdog", str(directory), None) == ""
     # And it is not well when the last message is too old
-    liveness.tell_arrived("alert", good_for_s=-1)
+    liveness.note_arrival("alert", good_for_s=-1)
     assert "of the alert lane no longer arrive" in liveness.finding("watchdog", str(directory), None)
 
 
@@ -109,8 +109,8 @@ def test_a_file_that_is_not_there_or_not_whole_is_a_process_that_is_not_ready(di
 
 
 def test_a_sign_that_cannot_be_written_is_no_error(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert liveness.tell("alerts", 10.0)
+    assert liveness.write_sign("alerts", 10.0)
     monkeypatch.setenv(liveness.DIRECTORY, str(directory / "gone"))
-    assert not liveness.tell("alerts", 10.0)
+    assert not liveness.write_sign("alerts", 10.0)
     monkeypatch.delenv(liveness.DIRECTORY)
-    assert liveness.tell("alerts", 10.0)
+    assert liveness.write_sign("alerts", 10.0)

@@ -9,7 +9,7 @@ import eventlet
 import pytest
 from eventlet import patcher
 
-from ops.hosting.name_lookup import Lookups, is_known
+from ops.hosting.name_lookup import NameLookups, is_known
 
 _threading: Any = patcher.original("threading")
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
@@ -41,7 +41,7 @@ def test_a_name_is_not(host: str | bytes) -> None:
 
 def test_the_hub_turns_while_a_name_is_looked_up() -> None:
     resolver = Resolver()
-    asking = eventlet.spawn(Lookups(resolver.getaddrinfo).getaddrinfo, "rabbitmq", 5672)
+    asking = eventlet.spawn(NameLookups(resolver.getaddrinfo).getaddrinfo, "rabbitmq", 5672)
     with eventlet.Timeout(5):
         while not resolver.asked:
             eventlet.sleep(0.01)
@@ -53,7 +53,7 @@ def test_the_hub_turns_while_a_name_is_looked_up() -> None:
 
 def test_what_hangs_leaves_threads_for_others_and_its_room_is_free_again_once_it_ended() -> None:
     resolver = Resolver()
-    lookups = Lookups(resolver.getaddrinfo, most=1)
+    lookups = NameLookups(resolver.getaddrinfo, most=1)
     with eventlet.Timeout(0.2, False):
         lookups.getaddrinfo("rabbitmq", 5672)
     with pytest.raises(socket.gaierror, match="too many"):
@@ -70,4 +70,4 @@ def test_the_error_of_the_system_comes_through() -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     with pytest.raises(socket.gaierror, match="not known"):
-        Lookups(refuse).getaddrinfo("nowhere.invalid", 1)
+        NameLookups(refuse).getaddrinfo("nowhere.invalid", 1)

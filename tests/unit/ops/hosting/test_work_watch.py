@@ -4,18 +4,18 @@ import eventlet
 import pytest
 
 from ops.hosting.work_watch import WorkWatch
-from services.platform.config import Supervision
+from services.platform.config import SupervisionSettings
 from services.supervision import sd_notify, work_in_hand
-from services.supervision.work_in_hand import Work
+from services.supervision.work_in_hand import PartWork
 
-LIMITS = Supervision(stall_timeout_s=10, work_timeout_s=60)
+LIMITS = SupervisionSettings(stall_timeout_s=10, work_timeout_s=60)
 
 
 class Watched:
     """A watch over one part of work, with the test's clock."""
 
     def __init__(self) -> None:
-        self.parts = {"process_guard_gps": Work("8 process_guard_gps", 7)}
+        self.parts = {"process_guard_gps": PartWork("8 process_guard_gps", 7)}
         self.away: list[str] = []
         self.ended: list[tuple[int, str]] = []
         self.said: list[str] = []
@@ -64,7 +64,7 @@ def test_a_server_that_is_back_gives_the_process_its_time_to_go_on(watched: Watc
     watched.away = []
     watched.run(50)
     assert watched.ended == []
-    watched.parts = {"process_guard_gps": Work("8 process_guard_gps", 8)}
+    watched.parts = {"process_guard_gps": PartWork("8 process_guard_gps", 8)}
     watched.run(1)
     assert watched.said[-1] == ""
     # But a process that still does not go on is ended.
@@ -78,7 +78,7 @@ def test_one_part_that_stands_is_not_hidden_by_another_that_goes_on(watched: Wat
     def call() -> None:
         nonlocal calls
         calls += 1
-        watched.parts["calls"] = Work("1 calls", calls)
+        watched.parts["calls"] = PartWork("1 calls", calls)
 
     watched.run(100, call)
     assert [why for _, why in watched.ended] == ["its work stood still for 60 s (8 process_guard_gps)"]
@@ -86,7 +86,7 @@ def test_one_part_that_stands_is_not_hidden_by_another_that_goes_on(watched: Wat
 
 def test_a_slow_piece_of_work_below_the_limit_is_left_alone(watched: Watched) -> None:
     for finished in range(10):
-        watched.parts = {"calls": Work("1 calls", finished)}
+        watched.parts = {"calls": PartWork("1 calls", finished)}
         watched.run(55)
     assert watched.ended == []
     assert "" in watched.said

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.input_output.csv_tables import Table, read_table, renamed
+from ops.input_output.csv_tables import CsvTable, read_table, renamed
 from services.contracts.errors import Refused
 
 KNOWN = ("id", "name", "site")
 
 
-def read(text: str) -> Table:
+def read(text: str) -> CsvTable:
     return read_table(text.encode(), known=KNOWN, required=("id",))
 
 

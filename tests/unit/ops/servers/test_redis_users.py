@@ -1,11 +1,13 @@
 import hashlib
 
-from ops.servers.privileges import PRIVILEGES, Redis
+from ops.servers.privileges import PRIVILEGES, RedisRights
 from ops.servers.redis_users import acl_file, rules_of
 
 
 def test_a_user_has_its_keys_and_commands_and_nothing_else() -> None:
-    rules = rules_of(Redis(read=("feed:*",), write=("hot:*",), commands=("xread", "hset")), prefix="vigil")
+    rules = rules_of(
+        RedisRights(read=("feed:*",), write=("hot:*",), commands=("xread", "hset")), prefix="vigil"
+    )
     words = rules.split()
     assert words[:3] == ["%R~vigil:feed:*", "%RW~vigil:hot:*", "-@all"]
     assert {"+xread", "+hset", "+ping"} <= set(words)
@@ -13,7 +15,7 @@ def test_a_user_has_its_keys_and_commands_and_nothing_else() -> None:
 
 
 def test_a_prefix_is_no_pattern() -> None:
-    assert "%R~a\\*b\\[c\\]:feed:*" in rules_of(Redis(read=("feed:*",)), prefix="a*b[c]")
+    assert "%R~a\\*b\\[c\\]:feed:*" in rules_of(RedisRights(read=("feed:*",)), prefix="a*b[c]")
 
 
 def test_the_file_holds_hashes_and_closes_the_user_without_a_name() -> None:

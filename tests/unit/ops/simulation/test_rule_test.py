@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.mqtt.decoding.payloads import Limits
+from gateway.mqtt.decoding.payloads import PayloadLimits
 from ops.environment import PROJECT
-from ops.simulation.rule_test import Line, Rehearsal
+from ops.simulation.rule_test import LineResult, RuleRehearsal
 from services.platform import config
 from services.telemetry.rule_engine import Ruleset
 from services.telemetry.rules import parse_rules
@@ -17,9 +17,9 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 RULES = Ruleset(parse_rules(config.load(PROJECT / "config.yaml", environ={}).rules))
 
 
-def rehearse(*lines: Any) -> list[Line]:
+def rehearse(*lines: Any) -> list[LineResult]:
     encoded = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
-    return list(Rehearsal(lambda _: RULES, limits=Limits(), now=NOW).run(encoded))
+    return list(RuleRehearsal(lambda _: RULES, limits=PayloadLimits(), now=NOW).run(encoded))
 
 
 def battery(percent: float, at: str = "2026-01-01T12:00:00Z") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from itertools import repeat
 
-from ops.watchdog.balance import WINDOW, Balance, Look, event_of, missing
+from ops.watchdog.balance import WINDOW, CountSample, EventBalance, event_of, missing
 
 FIXES = "evt-mqtt_gateway-guard_gps_received--location.process_guard_gps"
 RAISED = "evt-alerts-alert_raised--mqtt_gateway.send_raised_receipts"
@@ -11,8 +11,8 @@ RUNGS = ["vigil.delay.1s", "vigil.delay.300s"]
 
 def look(
     *, published: float = 100, settled: float = 100, in_hand: float = 0, waiting: int = 0, on_rung: int = 0
-) -> Look:
-    return Look(
+) -> CountSample:
+    return CountSample(
         {"mqtt_gateway.guard_gps_received": published, "alerts.alert_raised": 7},
         {FIXES: settled, RAISED: 7},
         {FIXES: in_hand},
@@ -20,7 +20,7 @@ def look(
     )
 
 
-def of(found: Look) -> float:
+def of(found: CountSample) -> float:
     return missing(found, [FIXES, RAISED], RUNGS)
 
 
@@ -43,17 +43,17 @@ def test_an_event_with_two_queues_is_to_be_settled_by_both() -> None:
     assert missing(look(), [FIXES, RAISED, other], RUNGS) == 7
 
 
-def figures(balance: Balance, *found: float) -> list[float | None]:
+def figures(balance: EventBalance, *found: float) -> list[float | None]:
     return [balance.take(one) for one in found]
 
 
 def test_nothing_is_said_before_enough_was_seen() -> None:
-    assert figures(Balance(), *repeat(5.0, WINDOW - 1)) == [None] * (WINDOW - 1)
+    assert figures(EventBalance(), *repeat(5.0, WINDOW - 1)) == [None] * (WINDOW - 1)
 
 
 def test_what_rises_and_stays_is_a_finding_and_ends_when_it_is_settled() -> None:
     # Given a balance that has seen a quiet time, from any first count
-    balance = Balance()
+    balance = EventBalance()
     assert figures(balance, *repeat(-40.0, WINDOW))[-1] == 0
 
     # When 30 events are nowhere
@@ -64,14 +64,14 @@ def test_what_rises_and_stays_is_a_finding_and_ends_when_it_is_settled() -> None
 
 
 def test_what_is_on_its_way_at_one_look_is_no_finding() -> None:
-    balance = Balance()
+    balance = EventBalance()
     looks = [*repeat(0.0, WINDOW), 25.0, 0.0, -25.0, 0.0, 30.0, 0.0, 0.0]
     assert set(figures(balance, *looks)) == {None, 0}
 
 
 def test_events_that_are_handled_twice_hide_nothing_that_is_missing_later() -> None:
     # Given 50 events that were delivered twice, and so settled twice
-    balance = Balance()
+    balance = EventBalance()
     figures(balance, *repeat(0.0, WINDOW), *repeat(-50.0, WINDOW))
 
     # When 20 others are nowhere
@@ -80,7 +80,7 @@ def test_events_that_are_handled_twice_hide_nothing_that_is_missing_later() -> N
 
 
 def test_a_balance_that_begins_anew_needs_to_see_enough_again() -> None:
-    balance = Balance()
+    balance = EventBalance()
     figures(balance, *repeat(0.0, WINDOW))
     balance.forget()
     assert figures(balance, *repeat(900.0, WINDOW)) == [None] * (WINDOW - 1) + [0]

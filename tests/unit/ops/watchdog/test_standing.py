@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ops.watchdog.standing import RENEW_S, Standing
+from ops.watchdog.standing import RENEW_S, StandingConnection
 
 
 class Server:
@@ -39,11 +39,11 @@ def server() -> Server:
 
 
 @pytest.fixture
-def standing(server: Server) -> Standing:
-    return Standing(server.connect, clock=lambda: server.now_s)
+def standing(server: Server) -> StandingConnection:
+    return StandingConnection(server.connect, clock=lambda: server.now_s)
 
 
-def test_a_connection_is_used_again_until_it_is_old(server: Server, standing: Standing) -> None:
+def test_a_connection_is_used_again_until_it_is_old(server: Server, standing: StandingConnection) -> None:
     for at_s in range(0, int(RENEW_S), 3):
         server.now_s = at_s
         standing.ask()
@@ -53,7 +53,9 @@ def test_a_connection_is_used_again_until_it_is_old(server: Server, standing: St
     assert (server.made, server.closed) == (2, 1)
 
 
-def test_a_connection_that_was_closed_meanwhile_is_no_news(server: Server, standing: Standing) -> None:
+def test_a_connection_that_was_closed_meanwhile_is_no_news(
+    server: Server, standing: StandingConnection
+) -> None:
     standing.ask()
     server.fails = [ConnectionResetError()]
     standing.ask()
@@ -61,7 +63,7 @@ def test_a_connection_that_was_closed_meanwhile_is_no_news(server: Server, stand
 
 
 def test_a_server_that_does_not_answer_on_a_new_connection_either_is_away(
-    server: Server, standing: Standing
+    server: Server, standing: StandingConnection
 ) -> None:
     standing.ask()
     server.fails = [ConnectionResetError(), TimeoutError("no")]
@@ -73,7 +75,7 @@ def test_a_server_that_does_not_answer_on_a_new_connection_either_is_away(
 
 
 def test_a_question_that_is_ended_at_its_deadline_leaves_no_connection_behind(
-    server: Server, standing: Standing
+    server: Server, standing: StandingConnection
 ) -> None:
     standing.ask()
     server.fails = [GeneratorExit()]

@@ -2,18 +2,18 @@
 
 import pytest
 
-from services.alerts.assignee import Person, assigned_message, contact_of, find, without
-from services.alerts.escalation.policy import Book, Contact
+from services.alerts.assignee import Assignee, assigned_message, contact_of, find, without
+from services.alerts.escalation.policy import ContactBook, PolicyContact
 from services.contracts.errors import Refused
 
 PEOPLE = [
-    Person("user", "bob@x.org", "Bob Roy"),
-    Person("guard", "guard-12", "Ravi"),
-    Person("guard", "guard-13", "Ravi"),
-    Person("guard", "meena", "Meena Iyer"),
-    Person("contact", "Asha", "Asha"),
-    Person("contact", "Ravi", "Ravi"),
-    Person("operator", "sub-7f3", "sub-7f3"),
+    Assignee("user", "bob@x.org", "Bob Roy"),
+    Assignee("guard", "guard-12", "Ravi"),
+    Assignee("guard", "guard-13", "Ravi"),
+    Assignee("guard", "meena", "Meena Iyer"),
+    Assignee("contact", "Asha", "Asha"),
+    Assignee("contact", "Ravi", "Ravi"),
+    Assignee("operator", "sub-7f3", "sub-7f3"),
 ]
 
 
@@ -59,12 +59,12 @@ def test_a_name_that_two_people_have_is_refused_with_both() -> None:
         find("Ravi", two, tenant_id=1)
 
 
-ASHA = Contact("Asha", None, {"sms": "+1", "email": "asha@x.org"})
-RAVI = Contact("ravi ", None, {"sms": "+2", "push": "token"})
-DESK = Contact("Desk", None, {"sms": "+2", "email": "desk@x.org"})
-PHONE = Contact("Phone", None, {"push": "token"})
-FALLBACK = Contact("+2", None, {"sms": "+2"})
-MAIL = Contact("ops@x.org", None, {"email": "ops@x.org"})
+ASHA = PolicyContact("Asha", None, {"sms": "+1", "email": "asha@x.org"})
+RAVI = PolicyContact("ravi ", None, {"sms": "+2", "push": "token"})
+DESK = PolicyContact("Desk", None, {"sms": "+2", "email": "desk@x.org"})
+PHONE = PolicyContact("Phone", None, {"push": "token"})
+FALLBACK = PolicyContact("+2", None, {"sms": "+2"})
+MAIL = PolicyContact("ops@x.org", None, {"email": "ops@x.org"})
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_contact_is_found_by_its_name_and_else_by_its_address(forms: set[str],
 
 @pytest.mark.parametrize("forms", [{"Ravi"}, {"guard-1", "RAVI"}, {"", "ravi "}])
 def test_a_silenced_person_cannot_be_named_nor_reached_by_an_address_of_theirs(forms: set[str]) -> None:
-    book = without(Book([ASHA, RAVI, DESK, PHONE], {}, [FALLBACK, MAIL]), forms)
+    book = without(ContactBook([ASHA, RAVI, DESK, PHONE], {}, [FALLBACK, MAIL]), forms)
     assert [(contact.name, contact.addresses) for contact in book.contacts] == [
         ("Asha", ASHA.addresses),
         ("Desk", {"email": "desk@x.org"}),
@@ -97,7 +97,7 @@ def test_a_silenced_person_cannot_be_named_nor_reached_by_an_address_of_theirs(f
 
 @pytest.mark.parametrize("forms", [{"guard-1"}, {""}, set(), {"Rav"}, {"Ravi Kumar"}])
 def test_nobody_else_is_silenced(forms: set[str]) -> None:
-    book = Book([ASHA, RAVI], {}, [MAIL])
+    book = ContactBook([ASHA, RAVI], {}, [MAIL])
     assert without(book, forms) is book
 
 

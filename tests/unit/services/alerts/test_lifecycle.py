@@ -7,7 +7,7 @@ from services.alerts.lifecycle import (
     FALSE_ALARM_REASONS,
     MAX_NOTE_LENGTH,
     OPEN,
-    Action,
+    AlertAction,
     check_name,
     check_note,
     check_reason,
@@ -24,9 +24,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def test_the_usual_way_through() -> None:
     status = AlertStatus.NEW
     for action, after in (
-        (Action.ACKNOWLEDGE, AlertStatus.ACKNOWLEDGED),
-        (Action.START, AlertStatus.IN_PROGRESS),
-        (Action.RESOLVE, AlertStatus.RESOLVED),
+        (AlertAction.ACKNOWLEDGE, AlertStatus.ACKNOWLEDGED),
+        (AlertAction.START, AlertStatus.IN_PROGRESS),
+        (AlertAction.RESOLVE, AlertStatus.RESOLVED),
     ):
         taken = step(action, status=status, by="ann", acknowledged_by="ann")
         assert taken.changes
@@ -35,24 +35,26 @@ def test_the_usual_way_through() -> None:
 
 
 def test_acknowledging_twice_is_harmless_for_the_same_person_and_refused_to_another() -> None:
-    again = step(Action.ACKNOWLEDGE, status=AlertStatus.ACKNOWLEDGED, by="ann", acknowledged_by="ann")
+    again = step(AlertAction.ACKNOWLEDGE, status=AlertStatus.ACKNOWLEDGED, by="ann", acknowledged_by="ann")
     assert not again.changes
     with pytest.raises(Conflict, match="ann has this alert"):
-        step(Action.ACKNOWLEDGE, status=AlertStatus.ACKNOWLEDGED, by="bob", acknowledged_by="ann")
+        step(AlertAction.ACKNOWLEDGE, status=AlertStatus.ACKNOWLEDGED, by="bob", acknowledged_by="ann")
 
 
-@pytest.mark.parametrize("action", sorted(set(Action) - {Action.NOTE, Action.CALL}))
+@pytest.mark.parametrize("action", sorted(set(AlertAction) - {AlertAction.NOTE, AlertAction.CALL}))
 @pytest.mark.parametrize("closed", [AlertStatus.RESOLVED, AlertStatus.FALSE_ALARM])
-def test_a_closed_alert_takes_notes_and_calls_and_nothing_else(action: Action, closed: AlertStatus) -> None:
+def test_a_closed_alert_takes_notes_and_calls_and_nothing_else(
+    action: AlertAction, closed: AlertStatus
+) -> None:
     with pytest.raises(Conflict, match="closed"):
         step(action, status=closed, by="ann", acknowledged_by="ann")
-    for kept in (Action.NOTE, Action.CALL):
+    for kept in (AlertAction.NOTE, AlertAction.CALL):
         assert step(kept, status=closed, by="ann", acknowledged_by="ann").changes
 
 
 def test_no_step_ever_goes_back() -> None:
     order = list(AlertStatus)
-    for action, status in itertools.product(Action, OPEN):
+    for action, status in itertools.product(AlertAction, OPEN):
         taken = step(action, status=status, by="ann", acknowledged_by="ann")
         assert order.index(taken.status) >= order.index(status)
 

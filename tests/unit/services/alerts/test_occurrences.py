@@ -5,7 +5,7 @@ import pytest
 
 from services.alerts.occurrences import (
     RANK,
-    Whose,
+    SourceEntry,
     as_one,
     is_another,
     of_condition,
@@ -29,9 +29,9 @@ from services.contracts.events import (
 from services.contracts.families import Origin
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
-OURS = Whose(1, 5, known=True, enabled=True)
-DISABLED = Whose(1, 5, known=True, enabled=False)
-UNKNOWN = Whose(1, None, known=False, enabled=False)
+OURS = SourceEntry(1, 5, known=True, enabled=True)
+DISABLED = SourceEntry(1, 5, known=True, enabled=False)
+UNKNOWN = SourceEntry(1, None, known=False, enabled=False)
 
 
 def alert(kind: AlertType, *, claimed: int | None = None, **changes: object) -> DeviceAlert:
@@ -46,7 +46,7 @@ def alert(kind: AlertType, *, claimed: int | None = None, **changes: object) -> 
     [(UNKNOWN, None, "unknown_source"), (DISABLED, None, "source_disabled"), (OURS, 2, "identity_mismatch")],
 )
 def test_a_panic_is_flagged_where_another_alert_is_refused(
-    whose: Whose, claimed: int | None, flag: str
+    whose: SourceEntry, claimed: int | None, flag: str
 ) -> None:
     panic = of_device(alert(AlertType.PANIC, claimed=claimed), whose)
     assert flag in panic.flags
@@ -59,7 +59,7 @@ def test_a_panic_is_flagged_where_another_alert_is_refused(
 @pytest.mark.parametrize(("whose", "claimed"), [(UNKNOWN, None), (OURS, 2), (UNKNOWN, 2)])
 @pytest.mark.parametrize("kind", [AlertType.INTRUSION, AlertType.UNKNOWN, AlertType.TAMPER])
 def test_what_is_refused_is_raised_as_an_alert_that_cannot_be_read(
-    whose: Whose, claimed: int | None, kind: AlertType
+    whose: SourceEntry, claimed: int | None, kind: AlertType
 ) -> None:
     refused = alert(kind, claimed=claimed, word="shift_note", message="door forced")
     with pytest.raises(InvalidMessage) as refusal:
@@ -149,9 +149,9 @@ def test_duress_is_silent_whatever_it_says_and_others_as_they_say() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(LIFE_SAFETY))
-@pytest.mark.parametrize("whose", [DISABLED, Whose(1, 5, known=True, enabled=True, off_shift=True)])
+@pytest.mark.parametrize("whose", [DISABLED, SourceEntry(1, 5, known=True, enabled=True, off_shift=True)])
 def test_whoever_is_disabled_or_off_shift_is_heard_where_a_life_is_at_stake(
-    kind: AlertType, whose: Whose
+    kind: AlertType, whose: SourceEntry
 ) -> None:
     flag = "off_shift" if whose.off_shift else "source_disabled"
     assert of_device(alert(kind), whose).flags == (flag,)
@@ -216,7 +216,7 @@ def test_a_message_that_was_perhaps_seen_before_has_an_identity_by_its_receipt()
 
 
 def test_who_was_unknown_until_now_is_let_in_and_the_alert_says_so() -> None:
-    newcomer = Whose(1, None, known=True, enabled=True, newcomer=True)
+    newcomer = SourceEntry(1, None, known=True, enabled=True, newcomer=True)
     for kind in (AlertType.PANIC, AlertType.INTRUSION):
         assert of_device(alert(kind), newcomer).flags == ("unknown_source",)
 

@@ -32,12 +32,12 @@ def test_a_zone_is_described_with_the_fields_that_the_directory_knows(shape: typ
 @pytest.mark.parametrize(
     ("said", "made"),
     [
-        (api_zones.ZoneTrial, what_if_on_record.ZoneTrial),
-        (api_zones.TriedZone, what_if_on_record.TriedZone),
-        (api_zones.GuardDifference, what_if.GuardDifference),
-        (api_zones.TriedMoment, what_if.Moment),
-        (api_zones.TriedShift, what_if.Shifted),
-        (api_zones.Violations, what_if.Violations),
+        (api_zones.ZoneTrial, what_if_on_record.WhatIfResult),
+        (api_zones.TriedZone, what_if_on_record.EditedZone),
+        (api_zones.GuardDifference, what_if.GuardChanges),
+        (api_zones.TriedMoment, what_if.OneSidedTransition),
+        (api_zones.TriedShift, what_if.ShiftedTransition),
+        (api_zones.Violations, what_if.ViolationTotals),
     ],
 )
 def test_a_trial_is_described_as_location_makes_it(

@@ -27,7 +27,7 @@ from services.contracts.families import (
 from services.contracts.retention_classes import TENANT_CLASSES
 from services.directory.dead_letters.ownership import BODIES
 from services.ingestion.raw_data import _DECODERS
-from services.platform.config import Location
+from services.platform.config import LocationSettings
 from services.platform.schema.expected import expected
 from services.telemetry import rules
 from services.telemetry.service import TelemetryService
@@ -94,7 +94,7 @@ def test_the_retention_class_has_a_policy(row: MessageFamily) -> None:
 
 
 def test_what_devices_may_be_out_of_touch_for_is_a_setting() -> None:
-    assert {row.silence_limit for row in OF_DEVICES} <= set(Location.__struct_fields__)
+    assert {row.silence_limit for row in OF_DEVICES} <= set(LocationSettings.__struct_fields__)
 
 
 def test_every_family_is_received_and_may_be_sent() -> None:

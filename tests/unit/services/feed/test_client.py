@@ -4,12 +4,12 @@ from collections.abc import Iterator
 import pytest
 
 from services.contracts.errors import InvalidMessage
-from services.feed.client import Watcher
-from tests.support.reader_cases import ALERT, KEYS, START, Stream, all_streams, clear, seal
+from services.feed.client import FrameChecker
+from tests.support.reader_cases import ALERT, KEYS, START, FrameStream, all_streams, clear, seal
 
 
-def verdicts(stream: Stream) -> Iterator[bool | str]:
-    watcher = Watcher(1, keys=(lambda: stream.keys) if stream.keys else None)
+def verdicts(stream: FrameStream) -> Iterator[bool | str]:
+    watcher = FrameChecker(1, keys=(lambda: stream.keys) if stream.keys else None)
     for frame in stream.frames:
         try:
             taken = watcher.take(frame)
@@ -28,7 +28,7 @@ def test_what_fits_is_believed_and_nothing_else() -> None:
 
 
 def test_a_frame_comes_with_its_data_in_the_clear_and_the_place_to_resume_from() -> None:
-    watcher = Watcher(1, keys=lambda: KEYS)
+    watcher = FrameChecker(1, keys=lambda: KEYS)
     for frame in START:
         watcher.take(frame)
     assert watcher.take(seal("critical_alert", 7))["data"] == ALERT
@@ -38,7 +38,7 @@ def test_a_frame_comes_with_its_data_in_the_clear_and_the_place_to_resume_from()
 
 
 def test_who_resumes_needs_no_snapshot_and_takes_nothing_from_before() -> None:
-    watcher = Watcher(1, keys=lambda: KEYS, since=7)
+    watcher = FrameChecker(1, keys=lambda: KEYS, since=7)
     watcher.take(clear(resumed=True))
     with pytest.raises(InvalidMessage, match="replayed"):
         watcher.take(seal("critical_alert", 7))
@@ -46,7 +46,7 @@ def test_who_resumes_needs_no_snapshot_and_takes_nothing_from_before() -> None:
 
 
 def test_logs_and_numbers_on_the_outside_are_nobodys_concern() -> None:
-    watcher = Watcher(1, keys=lambda: KEYS)
+    watcher = FrameChecker(1, keys=lambda: KEYS)
     for frame in START:
         watcher.take(frame)
     traced = json.loads(seal("critical_alert", 7)) | {"trace": "anything", "arrived": 1.5}

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from services.geofencing.assignment import Guarded, RequiredZones, applies, holds, in_force
-from services.geofencing.geometry import Zone
+from services.geofencing.assignment import RequiredZones, ZoneSubject, applies, holds, in_force
+from services.geofencing.geometry import Geofence
 from services.geofencing.schedule import parse
 from tests.support.square_site import GUARD, NOON, at, circle
 
-PATROL = Guarded("guard-2", frozenset({7}))
+PATROL = ZoneSubject("guard-2", frozenset({7}))
 NIGHTS = parse({"weekly": [{"days": ["mon"], "from": "18:00", "to": "06:00"}]})
 
 
@@ -35,7 +35,7 @@ def test_a_version_without_bounds_holds_always() -> None:
     ],
     ids=["all", "one guard", "a group", "a group and one guard besides", "others", "disabled"],
 )
-def test_a_zone_applies_to_all_or_to_whom_it_names(zone: Zone, of_guard_1: bool, of_patrol: bool) -> None:
+def test_a_zone_applies_to_all_or_to_whom_it_names(zone: Geofence, of_guard_1: bool, of_patrol: bool) -> None:
     assert applies(zone, GUARD) is of_guard_1
     assert applies(zone, PATROL) is of_patrol
 
@@ -61,7 +61,7 @@ def test_a_schedule_is_by_the_clock_of_the_zone() -> None:
         (circle(in_force_from=NOON), True, True),
     ],
 )
-def test_whether_a_guard_must_be_anywhere(zone: Zone, of_guard_1: bool, of_patrol: bool) -> None:
+def test_whether_a_guard_must_be_anywhere(zone: Geofence, of_guard_1: bool, of_patrol: bool) -> None:
     required = RequiredZones([zone])
     assert required.any_in_force(GUARD, NOON) is of_guard_1
     assert required.any_in_force(PATROL, NOON) is of_patrol

@@ -16,7 +16,7 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 from services.geofencing.geometry import (
     METRES_A_DEGREE,
     Confirmation,
-    Zone,
+    Geofence,
     ZoneIndex,
     depth_m,
     distance_m,
@@ -26,12 +26,12 @@ from services.geofencing.geometry import (
 USUAL = Confirmation(2, 60.0)
 
 
-def zone(area: Any, **changes: Any) -> Zone:
+def zone(area: Any, **changes: Any) -> Geofence:
     base = {"zone_id": 1, "kind": "required", "area": area, "enter": USUAL, "exit": USUAL}
-    return Zone(**{**base, **changes})
+    return Geofence(**{**base, **changes})
 
 
-def circle(lat: float, lon: float, radius_m: float, **changes: Any) -> Zone:
+def circle(lat: float, lon: float, radius_m: float, **changes: Any) -> Geofence:
     return zone(Point(lon, lat), radius_m=radius_m, **changes)
 
 
@@ -100,7 +100,7 @@ LONS = st.one_of(st.floats(-180, 180), st.sampled_from([180.0, -180.0, 179.9999,
 
 
 @st.composite
-def zones_near(draw: st.DrawFn, lat: float, lon: float) -> Zone:
+def zones_near(draw: st.DrawFn, lat: float, lon: float) -> Geofence:
     """Draw a zone that may or may not reach the place."""
     at = max(-89.0, min(89.0, lat + draw(st.floats(-0.02, 0.02))))
     off = lon + draw(st.floats(-0.02, 0.02)) / max(0.05, math.cos(math.radians(at)))
@@ -135,7 +135,7 @@ def test_near_leaves_nothing_out_and_says_the_same_distance(
         assert d == pytest.approx(slow[number], abs=2e-6)
 
 
-def zone_copy(given_zone: Zone, number: int) -> Zone:
+def zone_copy(given_zone: Geofence, number: int) -> Geofence:
     return zone(given_zone.area, radius_m=given_zone.radius_m, zone_id=number)
 
 

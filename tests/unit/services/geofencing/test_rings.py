@@ -29,9 +29,9 @@ def test_a_ring_on_one_side_of_the_antimeridian_stays_there() -> None:
 
 
 def test_a_value_is_shown_in_one_short_line() -> None:
-    assert len(rings.shown("x" * 1000)) == 60
-    assert rings.shown([1, 2]) == "a list"
-    assert rings.shown(10**500) == "a huge number"
+    assert len(rings.as_text("x" * 1000)) == 60
+    assert rings.as_text([1, 2]) == "a list"
+    assert rings.as_text(10**500) == "a huge number"
 
 
 @given(

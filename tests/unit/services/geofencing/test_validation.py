@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contracts.errors import Refused
-from services.geofencing.validation import FIELDS, Draft, changed, check_known, draft_of
+from services.geofencing.validation import FIELDS, ZoneDraft, changed, check_known, draft_of
 
 CIRCLE = {"type": "Point", "coordinates": [77.0, 12.0]}
 SQUARE = {"type": "Polygon", "coordinates": [[[77, 12], [77.01, 12], [77.01, 12.01], [77, 12.01]]]}
@@ -140,7 +140,7 @@ def test_whatever_comes_is_a_draft_or_refused(fields: dict[str, Any], sound: boo
     old = draft_of(zone())
     try:
         draft = draft_of({**zone(), **fields} if sound else fields)
-        assert isinstance(draft, Draft)
+        assert isinstance(draft, ZoneDraft)
         draft.columns()
     except Refused as error:
         assert str(error)

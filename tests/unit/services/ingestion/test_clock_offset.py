@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingestion import clock_offset
-from services.ingestion.clock_offset import RIGHT, Clock, Timed
+from services.ingestion.clock_offset import RIGHT, CorrectedTime, SourceClock
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
@@ -20,9 +20,9 @@ def after(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def run(messages: Iterable[tuple[float, float]], clock: Clock = RIGHT) -> list[Timed]:
+def run(messages: Iterable[tuple[float, float]], clock: SourceClock = RIGHT) -> list[CorrectedTime]:
     """Take messages, given as (device time, receipt) in seconds after noon."""
-    found: list[Timed] = []
+    found: list[CorrectedTime] = []
     before = None
     for device_s, receipt_s in messages:
         timed = clock_offset.take(clock, after(device_s), after(receipt_s), before=before)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.mqtt.decoding import payloads, topics
-from gateway.mqtt.decoding.payloads import Limits
+from gateway.mqtt.decoding.payloads import PayloadLimits
 from services.contracts.errors import InvalidMessage
 from services.contracts.families import DEVICE, SENSOR, SYSTEM
 from services.ingestion import raw_data
@@ -51,7 +51,7 @@ def decode(column: str, fields: dict[str, Any] | bytes, *, topic: str = "") -> A
     topic = topic or TOPICS[column]
     body = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
     return payloads.decode(
-        topic, topics.parse(topic), body, received_at=NOW, limits=Limits(), fresh_key=lambda: b"k" * 16
+        topic, topics.parse(topic), body, received_at=NOW, limits=PayloadLimits(), fresh_key=lambda: b"k" * 16
     )
 
 

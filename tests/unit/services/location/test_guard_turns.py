@@ -2,11 +2,11 @@
 
 import threading
 
-from services.location.guard_turns import Turnstile
+from services.location.guard_turns import GuardTurns
 
 
 def test_who_came_first_passes_first_and_who_gives_up_is_passed_over() -> None:
-    turnstile, passed = Turnstile(), list[str]()
+    turnstile, passed = GuardTurns(), list[str]()
     with turnstile.turn() as first:
         with turnstile.turn():
             third = turnstile.turn()

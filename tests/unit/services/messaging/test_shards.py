@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from services.messaging.shards import Lines, Members, Taken, owners, shard_key, shard_of, split
+from services.messaging.shards import ShardLines, ShardMembers, TakenItems, owners, shard_key, shard_of, split
 
 
 class Item(NamedTuple):
@@ -13,11 +13,11 @@ class Item(NamedTuple):
     size: int = 1
 
 
-def lines(*, most_bytes: int = 100, enough_bytes: int = 4) -> Lines[Item]:
-    return Lines(most_bytes=most_bytes, enough_bytes=enough_bytes)
+def lines(*, most_bytes: int = 100, enough_bytes: int = 4) -> ShardLines[Item]:
+    return ShardLines(most_bytes=most_bytes, enough_bytes=enough_bytes)
 
 
-def names(taken: list[Taken[Item]]) -> dict[int, list[str]]:
+def names(taken: list[TakenItems[Item]]) -> dict[int, list[str]]:
     return {shard: [item.name for item in items] for shard, items in taken}
 
 
@@ -73,14 +73,14 @@ def test_shards_without_members_are_nobody_s() -> None:
 
 
 def test_a_member_takes_part_from_its_first_heartbeat_until_it_is_silent_or_leaves() -> None:
-    members = Members("me", silent_after_s=6)
+    members = ShardMembers("me", silent_after_s=6)
     assert members.list(0) == {"me"}
 
-    members.hear("process-1", ("other",), 10)
-    members.hear("process-2", ("third", "fourth"), 12)
+    members.receive("process-1", ("other",), 10)
+    members.receive("process-2", ("third", "fourth"), 12)
     assert members.list(13) == {"me", "other", "third", "fourth"}
 
-    members.hear("process-2", (), 14)
+    members.receive("process-2", (), 14)
     assert members.list(16) == {"me", "other"}
     assert members.list(16.1) == {"me"}
 

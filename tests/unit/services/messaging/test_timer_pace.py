@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.messaging.timer_pace import NOTHING_DUE, Pace
+from services.messaging.timer_pace import NOTHING_DUE, TimerPace
 
 NEVER = float("-inf")
-PACE = Pace(1.0, 5.0)
+PACE = TimerPace(1.0, 5.0)
 
 
 def test_a_timer_that_found_work_runs_at_its_interval() -> None:
@@ -27,11 +27,11 @@ def test_what_was_handled_since_the_run_began_keeps_the_timer_awake() -> None:
 
 
 def test_a_timer_stays_awake_for_as_long_as_it_says() -> None:
-    pace = Pace(1.0, 5.0, awake_s=10.0)
+    pace = TimerPace(1.0, 5.0, awake_s=10.0)
     assert pace.next_s(ran_s=100, active_s=90, free_s=NOTHING_DUE) == 101
     assert pace.next_s(ran_s=101, active_s=90, free_s=NOTHING_DUE) == 106
 
 
 def test_a_rest_is_no_shorter_than_the_interval() -> None:
     with pytest.raises(ValueError, match="interval"):
-        Pace(1.0, 0.5)
+        TimerPace(1.0, 0.5)

@@ -9,7 +9,7 @@ import pytest
 from nameko.containers import ServiceContainer
 
 from services.messaging import NOTHING_DUE, timer
-from services.messaging.timers import Activity, MeasuredTimer
+from services.messaging.timers import MeasuredTimer, ServiceActivity
 
 INTERVAL_S = 0.05
 
@@ -47,7 +47,7 @@ def await_runs(count: int) -> None:
             eventlet.sleep(0.01)
 
 
-def activity_of(container: ServiceContainer) -> Activity:
+def activity_of(container: ServiceContainer) -> ServiceActivity:
     [found] = [entrypoint for entrypoint in container.entrypoints if isinstance(entrypoint, MeasuredTimer)]
     return found.activity
 

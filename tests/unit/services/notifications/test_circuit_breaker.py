@@ -8,8 +8,8 @@ from datetime import datetime
 import pytest
 
 from services.notifications import circuit_breaker
-from services.notifications.channels import Accepted, CannotTell, Outgoing, SendFailed
-from services.notifications.circuit_breaker import SHARED, Guarded
+from services.notifications.channels import AcceptedMessage, CannotTell, OutgoingMessage, SendFailed
+from services.notifications.circuit_breaker import SHARED, ProtectedChannel
 
 
 class Line:
@@ -20,12 +20,12 @@ class Line:
     def __init__(self) -> None:
         self.failures: dict[str, SendFailed] = {}
 
-    def send(self, outgoing: Outgoing) -> Accepted:
+    def send(self, outgoing: OutgoingMessage) -> AcceptedMessage:
         if outgoing.recipient in self.failures:
             raise self.failures[outgoing.recipient]
-        return Accepted(provider_ref=outgoing.reference)
+        return AcceptedMessage(provider_ref=outgoing.reference)
 
-    def find(self, outgoing: Outgoing, *, since: datetime) -> Accepted | None:
+    def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:
         raise CannotTell(f"{outgoing.reference}, {since}")
 
 
@@ -34,12 +34,12 @@ def line() -> Line:
     return Line()
 
 
-def guarded(line: Line, *, by_recipient: bool) -> Guarded:
-    return Guarded(line, failures=3, reset_s=20, by_recipient=by_recipient, clock=lambda: 100.0)
+def guarded(line: Line, *, by_recipient: bool) -> ProtectedChannel:
+    return ProtectedChannel(line, failures=3, reset_s=20, by_recipient=by_recipient, clock=lambda: 100.0)
 
 
-def send(provider: Guarded, recipient: str, *, tenant_id: int = 1, times: int = 1) -> None:
-    outgoing = Outgoing(reference="r", recipient=recipient, subject="", text="")
+def send(provider: ProtectedChannel, recipient: str, *, tenant_id: int = 1, times: int = 1) -> None:
+    outgoing = OutgoingMessage(reference="r", recipient=recipient, subject="", text="")
     for _ in range(times):
         try:
             provider.send(outgoing, provider.destination(tenant_id, recipient))

@@ -5,13 +5,13 @@ A call that hangs delays only the calls of its own tenant and its own host.
 
 import pytest
 
-from services.notifications.destination_shares import Shares, destination_of
+from services.notifications.destination_shares import DestinationShares, destination_of
 
 A, B, OTHER = (1, "a.example"), (1, "b.example"), (2, "a.example")
 
 
 def test_a_destination_has_its_share_and_no_more() -> None:
-    shares = Shares(of_tenant=6, of_destination=2)
+    shares = DestinationShares(of_tenant=6, of_destination=2)
     assert [shares.take(A, "u1"), shares.take(A, "u2"), shares.take(A, "u3")] == [True, True, False]
     assert shares.take(B, "u4"), "another host of the tenant has its own"
     assert shares.take(OTHER, "u1"), "the same host of another tenant has its own"
@@ -22,7 +22,7 @@ def test_a_destination_has_its_share_and_no_more() -> None:
 
 
 def test_a_tenant_has_its_share_over_all_destinations() -> None:
-    shares = Shares(of_tenant=3, of_destination=2)
+    shares = DestinationShares(of_tenant=3, of_destination=2)
     assert all(shares.take((1, f"h{n}"), f"u{n}") for n in range(3))
     assert not shares.take((1, "h9"), "u9")
     assert shares.full_tenants() == [1]
@@ -33,7 +33,7 @@ def test_a_tenant_has_its_share_over_all_destinations() -> None:
 
 
 def test_what_ended_is_forgotten() -> None:
-    shares = Shares(of_tenant=3, of_destination=1)
+    shares = DestinationShares(of_tenant=3, of_destination=1)
     for _ in range(10):
         assert shares.take(A, "u")
         shares.give_back(A)

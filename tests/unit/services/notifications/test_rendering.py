@@ -15,14 +15,14 @@ from structlog.testing import capture_logs
 
 from services.contracts.events import Alert, AlertStatus, AlertType, NotificationRequest, Severity, Target
 from services.feed.keyring import KeyRing
-from services.notifications.channels import SMS_MARK, Outgoing
+from services.notifications.channels import SMS_MARK, OutgoingMessage
 from services.notifications.channels.fcm import message_of
 from services.notifications.channels.provider import body_of as sms_body_of
 from services.notifications.channels.webhook import body_of
-from services.notifications.rendering import DUPLICATE_WORD, Writer, without_secrets
+from services.notifications.rendering import DUPLICATE_WORD, NotificationWriter, without_secrets
 from services.notifications.replies.acknowledge_links import is_code
 from services.notifications.replies.sealed_text import UNREADABLE, hash_code
-from services.notifications.store import NewNotification, Notification
+from services.notifications.store import NewNotification, NotificationRow
 from services.notifications.texts.sms_length import segments
 from services.notifications.texts.templates import Templates
 from services.notifications.texts.translations import FIXED
@@ -58,9 +58,11 @@ ROTATED = f"{base64.urlsafe_b64encode(os.urandom(32)).decode()}"
 
 def writer_with(
     templates: Templates | None = None, *, keys: KeyRing | None = None, public_url: str = ""
-) -> Writer:
+) -> NotificationWriter:
     made = templates or Templates({})
-    return Writer(lambda _: made, keys, public_url=public_url, link_lifetime_s=60, digest_at=time(7))
+    return NotificationWriter(
+        lambda _: made, keys, public_url=public_url, link_lifetime_s=60, digest_at=time(7)
+    )
 
 
 def rows(
@@ -70,7 +72,7 @@ def rows(
     return writer_with(made).rows(request(list(channels), **changes), now=NOW)
 
 
-def kept(new: NewNotification, *, possible_duplicate: bool = False) -> Notification:
+def kept(new: NewNotification, *, possible_duplicate: bool = False) -> NotificationRow:
     """Return a row as the delivery reads it."""
     values = new._asdict()
     values["words"], values["failover"] = msgspec.json.decode(new.words), []
@@ -82,10 +84,10 @@ def kept(new: NewNotification, *, possible_duplicate: bool = False) -> Notificat
         "attempt_started_at": NOW,
         "created_at": NOW,
     }
-    return Notification(**values, **further, possible_duplicate=possible_duplicate)
+    return NotificationRow(**values, **further, possible_duplicate=possible_duplicate)
 
 
-def outgoing(channel: str, *, again: bool, **changes: Any) -> Outgoing:
+def outgoing(channel: str, *, again: bool, **changes: Any) -> OutgoingMessage:
     [row] = rows(channel, **changes)
     writer = writer_with()
     found = kept(row, possible_duplicate=again)

@@ -13,9 +13,9 @@ from services.outgoing.contact_addresses import (
     is_phone,
     is_push,
     is_url,
+    masked_address,
+    masked_contact,
     phone_fault,
-    shown_address,
-    shown_contact,
     split_list,
 )
 from services.platform import config
@@ -80,19 +80,19 @@ def test_a_zero_that_belongs_to_the_number_is_no_trunk_zero(right: str) -> None:
     ],
 )
 def test_lists_show_no_push_token_and_no_password_of_a_url(channel: str, address: str, shown: str) -> None:
-    assert shown_address(channel, address) == shown
+    assert masked_address(channel, address) == shown
 
 
 def test_a_contact_is_shown_with_what_is_set_and_what_is_not() -> None:
     row = {"name": "Asha", "email": "a@x.org", "phone": None, "push_token": None, "url": "slack://A/B/C"}
-    assert shown_contact(row) == {**row, "url": "slack://...", "url_problem": None}
-    assert shown_contact({**row, "url": None})["url_problem"] is None
-    assert shown_contact({**row, "push_token": "token-of-a-phone"})["push_token"] == "...hone"
+    assert masked_contact(row) == {**row, "url": "slack://...", "url_problem": None}
+    assert masked_contact({**row, "url": None})["url_problem"] is None
+    assert masked_contact({**row, "push_token": "token-of-a-phone"})["push_token"] == "...hone"
 
 
 def test_a_stored_url_that_is_not_offered_any_more_is_shown_with_its_problem() -> None:
     row = {"name": "Asha", "email": "a@x.org", "phone": None, "push_token": None}
-    shown = shown_contact({**row, "url": "workflows://127.0.0.1:34345/wf/sig?verify=no"})
+    shown = masked_contact({**row, "url": "workflows://127.0.0.1:34345/wf/sig?verify=no"})
     assert shown["url"] == "workflows://..."
     assert "'verify' of workflows:// is not allowed" in shown["url_problem"]
 

@@ -8,9 +8,9 @@ from services.outgoing.rules import (
     CLOSED_NETWORK,
     DEVELOPMENT,
     OPERATOR,
+    Destination,
+    DestinationRule,
     ForbiddenDestination,
-    Rule,
-    Target,
     check_addresses,
     check_url,
     of_operator,
@@ -49,25 +49,25 @@ def test_a_tenant_s_url_of_a_wrong_form_goes_nowhere(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "target"),
     [
-        ("https://example.com", Target("https", "example.com", 443)),
-        ("HTTPS://Example.COM./a?b", Target("https", "example.com", 443)),
-        ("https://example.com:8443/", Target("https", "example.com", 8443)),
-        ("https://user:word@example.com/", Target("https", "example.com", 443)),
-        ("https://127.0.0.1@example.com/", Target("https", "example.com", 443)),
-        ("https://127.0.0.1%2f@example.com/x", Target("https", "example.com", 443)),
-        ("https://xn--bcher-kva.example/", Target("https", "xn--bcher-kva.example", 443)),
-        ("https://93.184.216.34/", Target("https", "93.184.216.34", 443)),
-        ("https://[2606:4700:4700:0:0::1111]/", Target("https", "2606:4700:4700::1111", 443)),
-        ("https://10.0.0.1/", Target("https", "10.0.0.1", 443)),
-        ("https://a_b.example.com/", Target("https", "a_b.example.com", 443)),
+        ("https://example.com", Destination("https", "example.com", 443)),
+        ("HTTPS://Example.COM./a?b", Destination("https", "example.com", 443)),
+        ("https://example.com:8443/", Destination("https", "example.com", 8443)),
+        ("https://user:word@example.com/", Destination("https", "example.com", 443)),
+        ("https://127.0.0.1@example.com/", Destination("https", "example.com", 443)),
+        ("https://127.0.0.1%2f@example.com/x", Destination("https", "example.com", 443)),
+        ("https://xn--bcher-kva.example/", Destination("https", "xn--bcher-kva.example", 443)),
+        ("https://93.184.216.34/", Destination("https", "93.184.216.34", 443)),
+        ("https://[2606:4700:4700:0:0::1111]/", Destination("https", "2606:4700:4700::1111", 443)),
+        ("https://10.0.0.1/", Destination("https", "10.0.0.1", 443)),
+        ("https://a_b.example.com/", Destination("https", "a_b.example.com", 443)),
     ],
 )
-def test_a_right_url_is_read_as_it_is_meant(url: str, target: Target) -> None:
+def test_a_right_url_is_read_as_it_is_meant(url: str, target: Destination) -> None:
     assert check_url(url, TENANT) == target
 
 
 # (rule, URL, addresses, whether it may go)
-CASES: list[tuple[Rule, str, list[str], bool]] = [
+CASES: list[tuple[DestinationRule, str, list[str], bool]] = [
     (TENANT, "https://example.com", ["93.184.216.34"], True),
     (TENANT, "https://example.com", ["93.184.216.34", "2606:4700:4700::1111"], True),
     (TENANT, "https://example.com", ["93.184.216.34", "127.0.0.1"], False),
@@ -87,7 +87,9 @@ CASES: list[tuple[Rule, str, list[str], bool]] = [
 
 
 @pytest.mark.parametrize(("rule", "url", "addresses", "may"), CASES)
-def test_a_rule_holds_every_address_of_a_name(rule: Rule, url: str, addresses: list[str], may: bool) -> None:
+def test_a_rule_holds_every_address_of_a_name(
+    rule: DestinationRule, url: str, addresses: list[str], may: bool
+) -> None:
     target = check_url(url, rule)
     if may:
         check_addresses(target, addresses, rule)
@@ -100,7 +102,7 @@ def test_a_rule_holds_every_address_of_a_name(rule: Rule, url: str, addresses: l
 @pytest.mark.parametrize(
     "url", ["ftp://example.com/", "file:///etc/passwd", "https://127.1/", "https://a b/", ""]
 )
-def test_no_rule_lets_a_url_through_that_is_none(rule: Rule, url: str) -> None:
+def test_no_rule_lets_a_url_through_that_is_none(rule: DestinationRule, url: str) -> None:
     with pytest.raises(ForbiddenDestination):
         check_url(url, rule)
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalErr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services.contracts.errors import Outage, Unavailable
-from services.platform.outages import Away, outage_in, unavailable
+from services.platform.outages import ServerAway, outage_in, unavailable
 
 
 def of_postgres(cls: type[DBAPIError], original: BaseException) -> DBAPIError:
@@ -42,7 +42,7 @@ def of_postgres(cls: type[DBAPIError], original: BaseException) -> DBAPIError:
     ids=lambda value: type(value).__name__,
 )
 def test_what_keeps_everybody_waiting_is_an_outage(error: Exception, away: tuple[str, bool]) -> None:
-    assert outage_in(error) == Away(*away)
+    assert outage_in(error) == ServerAway(*away)
     made = unavailable(error, "in words")
     assert isinstance(made, Outage)
     assert (made.server, made.hung_up, str(made)) == (*away, "in words")

@@ -85,9 +85,9 @@ def test_where_the_servers_are_can_be_shown(url: str, shown: str) -> None:
 
 def test_a_sentinel_url_says_where_and_who() -> None:
     found = server_lists.sentinels("redis+sentinel://app:p%2Fw@a:1,b/mymaster/2?sentinel_password=x")
-    assert found == server_lists.Sentinels([("a", 1), ("b", 26379)], "mymaster", 2, "app", "p/w", "x")
+    assert found == server_lists.SentinelAddresses([("a", 1), ("b", 26379)], "mymaster", 2, "app", "p/w", "x")
     bare = server_lists.sentinels("redis+sentinel://a/mymaster")
-    assert bare == server_lists.Sentinels([("a", 26379)], "mymaster", 0, None, None, None)
+    assert bare == server_lists.SentinelAddresses([("a", 26379)], "mymaster", 0, None, None, None)
     assert server_lists.sentinels("redis://a/0") is None
 
 

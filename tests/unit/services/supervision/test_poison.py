@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.supervision import poison
-from services.supervision.poison import Strikes
+from services.supervision.poison import MessageStrikes
 
 A, B = poison.digest("alert/panic/a", b"{}"), poison.digest("alert/panic/b", b"{}")
 
@@ -16,14 +16,14 @@ def test_a_message_is_known_again_by_its_topic_and_its_bytes() -> None:
 
 
 def test_strikes_are_counted_for_each_message_and_survive_as_bytes() -> None:
-    strikes = Strikes()
+    strikes = MessageStrikes()
     assert [strikes.add(A), strikes.add(B), strikes.add(A)] == [1, 1, 2]
-    again = Strikes(strikes.table())
+    again = MessageStrikes(strikes.table())
     assert (again.of(A), again.of(B), again.of(poison.digest("x", b"")), len(again)) == (2, 1, 0, 2)
 
 
 def test_what_is_forgotten_has_no_strikes_and_others_keep_theirs() -> None:
-    strikes = Strikes()
+    strikes = MessageStrikes()
     strikes.add(A)
     strikes.add(B)
     strikes.forget(B)
@@ -33,26 +33,26 @@ def test_what_is_forgotten_has_no_strikes_and_others_keep_theirs() -> None:
 
 @given(st.lists(st.integers(0, 300), max_size=400))
 def test_the_table_holds_the_newest_and_has_one_size(numbers: list[int]) -> None:
-    strikes = Strikes()
+    strikes = MessageStrikes()
     for number in numbers:
         strikes.add(poison.digest(str(number), b""))
     table = strikes.table()
     assert len(table) == poison.REMEMBERED * poison.RECORD_BYTES
-    again = Strikes(table)
+    again = MessageStrikes(table)
     newest = list(dict.fromkeys(reversed(numbers)))[: poison.REMEMBERED]
     assert all(again.of(poison.digest(str(number), b"")) for number in newest)
     assert len(again) == len(newest)
 
 
 def test_strikes_do_not_overflow_their_byte() -> None:
-    strikes = Strikes()
+    strikes = MessageStrikes()
     assert [strikes.add(A) for _ in range(300)][-1] == 255
-    assert Strikes(strikes.table()).of(A) == 255
+    assert MessageStrikes(strikes.table()).of(A) == 255
 
 
 def test_garbage_in_the_place_of_the_table_is_read_without_an_error() -> None:
-    assert Strikes(b"\xff" * 100).of(A) == 0
-    assert len(Strikes(b"\0" * 4096)) == 0
+    assert MessageStrikes(b"\xff" * 100).of(A) == 0
+    assert len(MessageStrikes(b"\0" * 4096)) == 0
 
 
 def test_a_redelivery_of_poison_is_the_same_message_and_another_sending_is_another() -> None:

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from services.supervision.process_heartbeats import (
     INTERVAL_S,
     SILENT_AFTER_S,
-    Fault,
-    HeardHeartbeats,
     Heartbeat,
+    HeartbeatJudge,
     KnownFaults,
+    PartFault,
     decode,
     encode,
 )
@@ -24,8 +24,8 @@ class World:
 
     def __init__(self) -> None:
         self.now_s = 1000.0
-        self.heard = HeardHeartbeats(OTHERS, instance=OWN, started_s=self.now_s)
-        self.reported: dict[str, tuple[Fault, ...]] = {}
+        self.heard = HeartbeatJudge(OTHERS, instance=OWN, started_s=self.now_s)
+        self.reported: dict[str, tuple[PartFault, ...]] = {}
         self.silent: set[str] = set()
 
     def run(self, for_s: float) -> None:
@@ -36,7 +36,7 @@ class World:
             for process in (OWN, *OTHERS):
                 if process not in self.silent:
                     beat = Heartbeat(process, process, self.reported.get(process, ()))
-                    self.heard.hear(beat, now_s=self.now_s)
+                    self.heard.receive(beat, now_s=self.now_s)
 
     def away(self) -> dict[str, float]:
         found = self.heard.faults(now_s=self.now_s)
@@ -84,7 +84,7 @@ def test_of_several_instances_one_is_enough() -> None:
     world = World()
     world.silent = {"location"}
     for _ in range(10):
-        world.heard.hear(Heartbeat("location", "the second"), now_s=world.now_s)
+        world.heard.receive(Heartbeat("location", "the second"), now_s=world.now_s)
         world.run(INTERVAL_S)
     assert world.away() == {}
 
@@ -134,8 +134,8 @@ def test_after_rabbitmq_is_back_all_is_well_as_soon_as_all_were_heard() -> None:
 def test_what_a_process_reports_is_away_until_it_reports_otherwise_or_is_no_longer_heard() -> None:
     world = World()
     world.run(20)
-    world.reported["watchdog"] = (Fault("postgres", 3.0),)
-    world.reported["location"] = (Fault("postgres", 1.0), Fault("redis", 2.0))
+    world.reported["watchdog"] = (PartFault("postgres", 3.0),)
+    world.reported["location"] = (PartFault("postgres", 1.0), PartFault("redis", 2.0))
     world.run(INTERVAL_S)
     assert world.away() == {"postgres": 3.0, "redis": 2.0}
     world.reported["location"] = ()
@@ -149,7 +149,7 @@ def test_what_a_process_reports_is_away_until_it_reports_otherwise_or_is_no_long
 def test_of_a_process_that_was_started_again_the_old_instance_is_forgotten() -> None:
     world = World()
     world.run(20)
-    world.heard.hear(Heartbeat("watchdog", "before", (Fault("mqtt", 9.0),)), now_s=world.now_s)
+    world.heard.receive(Heartbeat("watchdog", "before", (PartFault("mqtt", 9.0),)), now_s=world.now_s)
     assert set(world.away()) == {"mqtt"}
     world.run(SILENT_AFTER_S + INTERVAL_S)
     assert world.away() == {}
@@ -161,7 +161,7 @@ def test_when_rabbitmq_stops_nobody_is_named_who_was_only_heard_a_little_earlier
     world = World()
     world.run(20)
     own_s = world.now_s + later_s
-    world.heard.hear(Heartbeat(OWN, OWN), now_s=own_s)
+    world.heard.receive(Heartbeat(OWN, OWN), now_s=own_s)
 
     # When: nothing more comes
     named = set()
@@ -179,7 +179,7 @@ def test_a_listener_that_stood_still_blames_nobody_for_it(first: str) -> None:
     world = World()
     world.run(20)
     world.silent = {"alerts"}
-    world.reported["watchdog"] = (Fault("redis", 1.0),)
+    world.reported["watchdog"] = (PartFault("redis", 1.0),)
     world.run(8)
     before = world.away()
     assert set(before) == {"alerts", "redis"}
@@ -190,7 +190,7 @@ def test_a_listener_that_stood_still_blames_nobody_for_it(first: str) -> None:
         case "tick":
             world.heard.tick(now_s=world.now_s)
         case "hear":
-            world.heard.hear(Heartbeat("location", "location"), now_s=world.now_s)
+            world.heard.receive(Heartbeat("location", "location"), now_s=world.now_s)
 
     # Then: it still knows what it knew
     assert world.away() == before
@@ -213,7 +213,7 @@ def test_a_process_is_named_only_while_the_listener_hears_itself(steps: list[tup
 
 
 def test_a_heartbeat_comes_as_it_was_sent_and_another_body_is_none() -> None:
-    beat = Heartbeat("alerts", "a", (Fault("redis", 1.5),))
+    beat = Heartbeat("alerts", "a", (PartFault("redis", 1.5),))
     assert decode(encode(beat)) == beat
     for body in (b"", b"\xff", b"{}", encode(beat)[:-1], b"\x81\xa7process\x01"):
         assert decode(body) is None
@@ -223,7 +223,7 @@ def test_a_known_fault_keeps_its_beginning_and_says_whether_it_is_news() -> None
     known = KnownFaults()
     assert known.note("redis", since_s=10.0)
     assert not known.note("redis", since_s=15.0)
-    assert known.list(now_s=20.0) == (Fault("redis", 10.0),)
+    assert known.list(now_s=20.0) == (PartFault("redis", 10.0),)
     assert known.clear("redis")
     assert not known.clear("redis")
     assert known.list(now_s=21.0) == ()

@@ -34,7 +34,7 @@ def dropped(reason: str) -> float:
 
 
 def test_what_is_said_arrives_as_assignments(supervisor: socket.socket) -> None:
-    assert sd_notify.say("READY=1", "WATCHDOG=1")
+    assert sd_notify.notify("READY=1", "WATCHDOG=1")
     assert sd_notify.read(supervisor.recv(4096)) == {"READY": "1", "WATCHDOG": "1"}
     assert sd_notify.status("two\nlines = one")
     assert sd_notify.read(supervisor.recv(4096)) == {"STATUS": "two lines = one"}
@@ -42,7 +42,7 @@ def test_what_is_said_arrives_as_assignments(supervisor: socket.socket) -> None:
 
 def test_a_full_queue_neither_blocks_nor_raises_and_is_counted(supervisor: socket.socket) -> None:
     before, started_s = dropped("queue_full"), time.monotonic()
-    said = [sd_notify.say("WATCHDOG=1") for _ in range(5000)]
+    said = [sd_notify.notify("WATCHDOG=1") for _ in range(5000)]
     assert said[0]
     assert not said[-1]
     assert dropped("queue_full") - before == said.count(False)
@@ -50,13 +50,13 @@ def test_a_full_queue_neither_blocks_nor_raises_and_is_counted(supervisor: socke
     # The messages that were taken are there, and there is room again once they are read.
     for _ in range(said.count(True)):
         supervisor.recv(4096)
-    assert sd_notify.say("READY=1")
+    assert sd_notify.notify("READY=1")
 
 
 def test_a_supervisor_that_is_gone_is_no_error(supervisor: socket.socket) -> None:
     before = dropped("nobody_listens")
     supervisor.close()
-    assert not sd_notify.say("WATCHDOG=1")
+    assert not sd_notify.notify("WATCHDOG=1")
     assert dropped("nobody_listens") == before + 1
 
 
@@ -68,15 +68,15 @@ def test_a_supervisor_that_is_held_blocks_nobody(monkeypatch: pytest.MonkeyPatch
         reader.stdout.readline()
         reader.send_signal(signal.SIGSTOP)
         monkeypatch.setenv(sd_notify.VARIABLE, f"@{name}")
-        assert False in [sd_notify.say("WATCHDOG=1") for _ in range(5000)]
+        assert False in [sd_notify.notify("WATCHDOG=1") for _ in range(5000)]
         reader.kill()
-    assert not sd_notify.say("WATCHDOG=1")
+    assert not sd_notify.notify("WATCHDOG=1")
 
 
 @pytest.mark.parametrize("address", ["", "/nowhere/at/all", "@" + "x" * 300, "x" * 300])
 def test_an_address_of_nobody_is_no_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(sd_notify.VARIABLE, address)
-    assert sd_notify.say("READY=1") is (address == "")
+    assert sd_notify.notify("READY=1") is (address == "")
 
 
 def test_lines_that_are_no_assignments_are_left_out() -> None:

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.telemetry.late_data import Moment, in_order, is_older
+from services.telemetry.late_data import MessageTimes, in_order, is_older
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
-def moment(device_s: float | None, receipt_s: float) -> Moment:
+def moment(device_s: float | None, receipt_s: float) -> MessageTimes:
     """Return a moment in seconds after noon. Without a device time it has the receipt's time."""
     received_at = NOON + timedelta(seconds=receipt_s)
     if device_s is None:
-        return Moment(received_at, received_at, timed=False)
-    return Moment(NOON + timedelta(seconds=device_s), received_at)
+        return MessageTimes(received_at, received_at, timed=False)
+    return MessageTimes(NOON + timedelta(seconds=device_s), received_at)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_of_two_readings_at_most_one_is_older(
 
 
 @given(st.permutations([moment(None, 1), moment(-5, 2), moment(3, 3), moment(-400, 4)]))
-def test_the_order_of_a_batch_does_not_depend_on_how_it_was_put_together(moments: list[Moment]) -> None:
+def test_the_order_of_a_batch_does_not_depend_on_how_it_was_put_together(moments: list[MessageTimes]) -> None:
     ordered = in_order((moment, None) for moment in moments)
     assert [moment.received_at for moment, _ in ordered] == sorted(moment.received_at for moment in moments)

@@ -1,27 +1,27 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-from services.ingestion.source_registry import Registry
-from services.telemetry.rule_cache import RuleBook
-from services.telemetry.rules import Override, Rule
+from services.ingestion.source_registry import SourceRegistry
+from services.telemetry.rule_cache import RuleCache
+from services.telemetry.rules import Rule, RuleOverride
 
 BATTERY = Rule.parse(
     {"name": "battery", "source": "device", "field": "battery", "raise_below": 20, "alert": "LOW_BATTERY"}
 )
-AT_SITE = Override(rule="battery", change={"raise_below": 50}, site_id=7)
+AT_SITE = RuleOverride(rule="battery", change={"raise_below": 50}, site_id=7)
 
 
 class Asked:
     """A registry whose version the test sets, and a database that counts its queries."""
 
-    def __init__(self, *overrides: Override) -> None:
+    def __init__(self, *overrides: RuleOverride) -> None:
         self.version = 1
         self.overrides = list(overrides)
         self.tenants: list[int] = []
-        registry = cast(Registry, SimpleNamespace(check_version=lambda: self.version))
-        self.book = RuleBook([BATTERY], registry, self.read)
+        registry = cast(SourceRegistry, SimpleNamespace(check_version=lambda: self.version))
+        self.book = RuleCache([BATTERY], registry, self.read)
 
-    def read(self, tenant_id: int) -> list[Override]:
+    def read(self, tenant_id: int) -> list[RuleOverride]:
         self.tenants.append(tenant_id)
         return list(self.overrides)
 
@@ -48,7 +48,7 @@ def test_they_are_read_again_when_the_registry_changed() -> None:
 def test_what_was_read_while_the_registry_changed_is_not_kept() -> None:
     asked = Asked()
 
-    def read_slowly(tenant_id: int) -> list[Override]:
+    def read_slowly(tenant_id: int) -> list[RuleOverride]:
         found = asked.read(tenant_id)
         if asked.version == 1:
             asked.version = 2
@@ -63,5 +63,5 @@ def test_what_was_read_while_the_registry_changed_is_not_kept() -> None:
 
 def test_an_override_that_cannot_work_leaves_the_rule_as_it_was() -> None:
     broken: dict[str, Any] = {"clear_from": 5}
-    asked = Asked(Override(rule="battery", change=broken))
+    asked = Asked(RuleOverride(rule="battery", change=broken))
     assert [fault.place for fault in asked.book.of(1, None).faults] == ["the tenant"]

@@ -12,8 +12,8 @@ from services.contracts.errors import Misconfigured
 from services.contracts.events import AlertType
 from services.contracts.families import DeviceReading, HealthReading, Origin, SensorReading
 from services.platform import config
-from services.telemetry.rule_engine import Finding, Ruleset, Standing
-from services.telemetry.rules import Override, Rule, parse_rules
+from services.telemetry.rule_engine import Finding, Ruleset, RuleState
+from services.telemetry.rules import Rule, RuleOverride, parse_rules
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ORIGIN = Origin("s", b"0" * 16, None, "t", AT, AT, False, (), None, "{}")
@@ -87,7 +87,7 @@ def device(battery: float | None) -> DeviceReading:
 
 
 def heard(
-    rules: Ruleset, readings: Sequence[tuple[float, float | None]], standing: Standing
+    rules: Ruleset, readings: Sequence[tuple[float, float | None]], standing: RuleState
 ) -> list[tuple[float, str]]:
     """Return (second, event) for battery readings at these seconds."""
     told = []
@@ -107,7 +107,7 @@ def test_between_its_thresholds_a_condition_stays_what_it_was(
     values: list[float], one: float, other: float
 ) -> None:
     low, high = sorted((one, other))
-    rules, standing = Ruleset([rule(raise_below=low, clear_from=high)]), Standing()
+    rules, standing = Ruleset([rule(raise_below=low, clear_from=high)]), RuleState()
     for value in values:
         before = set(standing.conditions)
         told = heard(rules, [(0, value)], standing)
@@ -157,14 +157,14 @@ def test_what_must_hold_depends_on_the_readings_in_device_time_and_not_on_their_
     told = []
     for start, end in pairwise([0, *sorted(cuts), len(readings)]):
         # as it comes back from the database for each batch
-        standing = Standing(conditions, pending)
+        standing = RuleState(conditions, pending)
         told += heard(rules, readings[start:end], standing)
         conditions, pending = standing.conditions, standing.pending
     assert told == held_by_the_book(readings, hold_s)
 
 
 def test_a_source_that_falls_silent_is_raised_by_its_next_reading_only() -> None:
-    rules, standing = Ruleset([rule(hold_s=60)]), Standing()
+    rules, standing = Ruleset([rule(hold_s=60)]), RuleState()
     assert heard(rules, [(0, 10)], standing) == [(0, "held")]
     assert heard(rules, [(3600, None)], standing) == []
     assert heard(rules, [(3601, 10)], standing) == [(3601, "met")]
@@ -172,15 +172,15 @@ def test_a_source_that_falls_silent_is_raised_by_its_next_reading_only() -> None
 
 def test_a_rule_that_is_switched_off_ends_what_it_raised_and_forgets_what_it_held() -> None:
     off = Ruleset([rule(enabled=False)])
-    standing = Standing({"battery"})
+    standing = RuleState({"battery"})
     assert heard(off, [(0, None)], standing) == [(0, "cleared")]
-    standing = Standing((), {"battery": AT})
+    standing = RuleState((), {"battery": AT})
     assert heard(off, [(0, 10)], standing) == []
     assert standing.pending == {}
 
 
 def test_a_rule_that_is_gone_leaves_nothing_behind() -> None:
-    standing = Standing({"battery", "old"}, {"older": AT})
+    standing = RuleState({"battery", "old"}, {"older": AT})
     standing.forget_all_but(frozenset({"battery"}))
     assert (standing.conditions, standing.pending) == ({"battery"}, {})
 
@@ -212,15 +212,15 @@ def test_a_sensor_type_of_its_own_has_thresholds_of_its_own() -> None:
         "raise_above": 50,
         "alert": "EQUIPMENT_FAILURE",
     }
-    override = Override(rule="heat", change={"raise_above": 30}, source_type="HUMIDITY")
-    rules = Ruleset(parse_rules([heat]), [override, Override(rule="heat", change={"raise_above": 60})])
+    override = RuleOverride(rule="heat", change={"raise_above": 30}, source_type="HUMIDITY")
+    rules = Ruleset(parse_rules([heat]), [override, RuleOverride(rule="heat", change={"raise_above": 60})])
     for kind, value, met in [("HUMIDITY", 40, True), ("TEMPERATURE", 55, False), ("TEMPERATURE", 61, True)]:
         [finding] = rules.findings(SensorReading(ORIGIN, "reading", kind, value, None))
         assert finding.met is met
 
 
 def test_an_override_that_cannot_work_is_left_out() -> None:
-    close = Override(rule="battery", change={"raise_below": 50}, site_id=7)
+    close = RuleOverride(rule="battery", change={"raise_below": 50}, site_id=7)
     rules = Ruleset([rule()], [close], site_id=7)
     assert [fault.place for fault in rules.faults] == ["site 7"]
     assert not told(device(30), rules)[0].met

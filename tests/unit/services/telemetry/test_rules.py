@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contracts.errors import Misconfigured
-from services.telemetry.rules import Override, Rule, check_override, faults_of, in_force, parse_rules
+from services.telemetry.rules import Rule, RuleOverride, check_override, faults_of, in_force, parse_rules
 
 BATTERY = {
     "name": "battery",
@@ -80,7 +80,7 @@ PLACES = [(None, None), (None, "device"), (7, None), (7, "device"), (8, None)]
 def test_the_closest_override_wins_whatever_their_order(places: list[Any], chance: Any) -> None:
     chance.shuffle(places)
     overrides = [
-        Override(
+        RuleOverride(
             rule="battery",
             change={"raise_below": PLACES.index((site, kind)) + 1},
             site_id=site,
@@ -95,8 +95,8 @@ def test_the_closest_override_wins_whatever_their_order(places: list[Any], chanc
 
 def test_what_a_closer_override_does_not_name_stays_from_the_wider_one() -> None:
     overrides = [
-        Override(rule="battery", change={"severity": "HIGH", "hold_s": 60}),
-        Override(rule="battery", change={"hold_s": None}, site_id=7),
+        RuleOverride(rule="battery", change={"severity": "HIGH", "hold_s": 60}),
+        RuleOverride(rule="battery", change={"hold_s": None}, site_id=7),
     ]
     merged, _ = in_force(rule(hold_s=5), overrides, site_id=7)
     assert (merged.severity, merged.hold_s) == ("HIGH", 0)
@@ -105,22 +105,25 @@ def test_what_a_closer_override_does_not_name_stays_from_the_wider_one() -> None
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
-        (Override(rule="nothing", change={"hold_s": 1}), "there is no rule 'nothing'; there are battery"),
-        (Override(rule="battery", change={}), "empty"),
-        (Override(rule="battery", change={"alert": "PANIC"}), "alert cannot be changed"),
-        (Override(rule="battery", change={"name": "x"}), "name cannot be changed"),
-        (Override(rule="battery", change={"raise_below": math.inf}), "number"),
-        (Override(rule="battery", change={"hold_s": 1}, source_type="SMOKE"), "'SMOKE' is not for this rule"),
+        (RuleOverride(rule="nothing", change={"hold_s": 1}), "there is no rule 'nothing'; there are battery"),
+        (RuleOverride(rule="battery", change={}), "empty"),
+        (RuleOverride(rule="battery", change={"alert": "PANIC"}), "alert cannot be changed"),
+        (RuleOverride(rule="battery", change={"name": "x"}), "name cannot be changed"),
+        (RuleOverride(rule="battery", change={"raise_below": math.inf}), "number"),
+        (
+            RuleOverride(rule="battery", change={"hold_s": 1}, source_type="SMOKE"),
+            "'SMOKE' is not for this rule",
+        ),
     ],
 )
-def test_an_override_of_nothing_is_refused(override: Override, problem: str) -> None:
+def test_an_override_of_nothing_is_refused(override: RuleOverride, problem: str) -> None:
     with pytest.raises(Misconfigured, match=problem):
         check_override([rule()], override)
 
 
 def test_overrides_are_judged_where_they_come_together() -> None:
-    wide = Override(rule="battery", change={"clear_from": 60})
-    close = Override(rule="battery", change={"raise_below": 50}, site_id=7)
+    wide = RuleOverride(rule="battery", change={"clear_from": 60})
+    close = RuleOverride(rule="battery", change={"raise_below": 50}, site_id=7)
     assert faults_of([rule()], [wide, close], "battery") == set()
     [fault] = faults_of([rule()], [close], "battery")
     assert "clear_from" in fault.problem

@@ -14,8 +14,8 @@ from services.contracts.families import Origin, SensorReading
 from services.ingestion import clock_offset
 from services.platform import config
 from services.telemetry.rule_engine import Ruleset
-from services.telemetry.rules import Override, parse_rules
-from services.telemetry.source_states import Followed, Known, correct, follow, known_after
+from services.telemetry.rules import RuleOverride, parse_rules
+from services.telemetry.source_states import KnownSource, SourceResult, correct, follow, known_after
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 RULES = parse_rules(config.load(PROJECT / "config.yaml", environ={}).rules)
@@ -49,10 +49,10 @@ class Source:
 
     def __init__(self, ruleset: Ruleset = RULESET) -> None:
         self._ruleset = ruleset
-        self.known: Known | None = None
+        self.known: KnownSource | None = None
         self.told: list[tuple[str, str, datetime]] = []
 
-    def take(self, *batch: SensorReading) -> Followed:
+    def take(self, *batch: SensorReading) -> SourceResult:
         readings, clock = correct(batch, self.known)
         followed = follow(readings, self.known, self._ruleset)
         self.known = known_after(followed, self.known, clock_offset.decode(clock_offset.encode(clock)))
@@ -185,7 +185,7 @@ def test_a_condition_that_is_cleared_and_met_again_is_told_again() -> None:
 
 
 def test_late_readings_of_a_rule_that_must_hold_are_told_when_one_batch_shows_that_it_held() -> None:
-    held = Ruleset(RULES, [Override(rule="smoke", change={"hold_s": 30})])
+    held = Ruleset(RULES, [RuleOverride(rule="smoke", change={"hold_s": 30})])
     source = Source(held)
     source.take(reading(-10, "NORMAL"))
     source.take(reading(-100, "ALARM", receipt_s=1))
@@ -266,7 +266,7 @@ def test_only_the_alarm_topic_has_the_last_line_of_defence(kind: str, sent: dict
 
 
 def test_a_rule_that_a_person_switched_off_has_a_known_meaning() -> None:
-    source = Source(Ruleset(RULES, [Override(rule="smoke", change={"enabled": False})]))
+    source = Source(Ruleset(RULES, [RuleOverride(rule="smoke", change={"enabled": False})]))
     source.take(reading(-1, "ALARM", kind="alarm"))
     assert source.told == []
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.mqtt.decoding import identity, topics
-from gateway.mqtt.decoding.identity import Recent
+from gateway.mqtt.decoding.identity import RecentMessages
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -49,7 +49,7 @@ def test_without_an_id_the_bytes_name_a_message_only_when_their_time_proves_it()
     ("after_s", "same"), [(0, True), (0.5, True), (5, True), (5.1, False), (3600, False), (-1, False)]
 )
 def test_equal_bytes_are_one_message_within_the_window(after_s: float, same: bool) -> None:
-    recent, keys = Recent(), Keys()
+    recent, keys = RecentMessages(), Keys()
 
     def key(at: datetime) -> bytes:
         return recent.key_of("s", "t", b"x", at=at, may_repeat=True, make=keys)
@@ -58,7 +58,7 @@ def test_equal_bytes_are_one_message_within_the_window(after_s: float, same: boo
 
 
 def test_the_window_begins_with_the_first_and_is_not_renewed() -> None:
-    recent, keys = Recent(), Keys()
+    recent, keys = RecentMessages(), Keys()
     found = [
         recent.key_of("s", "t", b"x", at=NOW + timedelta(seconds=after_s), may_repeat=True, make=keys)
         for after_s in (0, 3, 6)
@@ -67,7 +67,7 @@ def test_the_window_begins_with_the_first_and_is_not_renewed() -> None:
 
 
 def test_another_message_between_them_makes_them_two() -> None:
-    recent, keys = Recent(), Keys()
+    recent, keys = RecentMessages(), Keys()
 
     def key(payload: bytes) -> bytes:
         return recent.key_of("s", "t", payload, at=NOW, may_repeat=True, make=keys)
@@ -82,7 +82,7 @@ def test_another_message_between_them_makes_them_two() -> None:
 
 
 def test_where_each_delivery_counts_only_a_redelivery_is_the_same_message() -> None:
-    recent, keys = Recent(), Keys()
+    recent, keys = RecentMessages(), Keys()
 
     def key(*, redelivered: bool) -> bytes:
         return recent.key_of("s", "t", b"x", at=NOW, may_repeat=redelivered, make=keys)
@@ -93,14 +93,14 @@ def test_where_each_delivery_counts_only_a_redelivery_is_the_same_message() -> N
 
 
 def test_an_id_that_comes_again_with_other_bytes_is_reused() -> None:
-    recent = Recent()
+    recent = RecentMessages()
     seen = [recent.is_reused("s", "1", key) for key in (b"a", b"a", b"b", b"b", b"a")]
     assert seen == [False, False, True, False, True]
     assert not recent.is_reused("t", "1", b"c")
 
 
 def test_the_memory_is_bounded_and_forgets_the_oldest() -> None:
-    recent, keys = Recent(size=10), Keys()
+    recent, keys = RecentMessages(size=10), Keys()
     first = recent.key_of("0", "t", b"x", at=NOW, may_repeat=True, make=keys)
     for number in range(1, 1000):
         recent.key_of(str(number), "t", b"x", at=NOW, may_repeat=True, make=keys)

@@ -1,31 +1,31 @@
 import pytest
 
 from gateway.mqtt.decoding import link_state
-from gateway.mqtt.decoding.link_state import Link
+from gateway.mqtt.decoding.link_state import LinkState
 from services.contracts.families import Family
 
 
 @pytest.mark.parametrize(
     ("topic", "payload", "link"),
     [
-        ("device/d/telemetry", b"Offline", Link(Family.DEVICE, "d", False)),
-        ("device/d/telemetry", b"Online\r\n", Link(Family.DEVICE, "d", True)),
-        ("device/d/LWT", b"offline", Link(Family.DEVICE, "d", False)),
-        ("device/d/tele/LWT", b"Online", Link(Family.DEVICE, "d", True)),
-        ("device/d/availability", b'{"state":"online"}', Link(Family.DEVICE, "d", True)),
-        ("device/d/availability", b'"offline"', Link(Family.DEVICE, "d", False)),
-        ("device/d/online", b"true", Link(Family.DEVICE, "d", True)),
-        ("device/d/online", b"0", Link(Family.DEVICE, "d", False)),
-        ("device/d/LWT", b"", Link(Family.DEVICE, "d", None)),
-        ("sensor/s/alarm", b"Offline", Link(Family.SENSOR, "s", False)),
-        ("sensor/s/status", b"ONLINE\0", Link(Family.SENSOR, "s", True)),
-        ("sensor/s/LWT", b"Online", Link(Family.SENSOR, "s", True)),
-        ("system/health/x", b"offline", Link(Family.SYSTEM, "x", False)),
-        ("system/x/LWT", b"online", Link(Family.SYSTEM, "x", True)),
-        ("guard/7/LWT", b"disconnected", Link(Family.GUARD, "guard-7", False)),
+        ("device/d/telemetry", b"Offline", LinkState(Family.DEVICE, "d", False)),
+        ("device/d/telemetry", b"Online\r\n", LinkState(Family.DEVICE, "d", True)),
+        ("device/d/LWT", b"offline", LinkState(Family.DEVICE, "d", False)),
+        ("device/d/tele/LWT", b"Online", LinkState(Family.DEVICE, "d", True)),
+        ("device/d/availability", b'{"state":"online"}', LinkState(Family.DEVICE, "d", True)),
+        ("device/d/availability", b'"offline"', LinkState(Family.DEVICE, "d", False)),
+        ("device/d/online", b"true", LinkState(Family.DEVICE, "d", True)),
+        ("device/d/online", b"0", LinkState(Family.DEVICE, "d", False)),
+        ("device/d/LWT", b"", LinkState(Family.DEVICE, "d", None)),
+        ("sensor/s/alarm", b"Offline", LinkState(Family.SENSOR, "s", False)),
+        ("sensor/s/status", b"ONLINE\0", LinkState(Family.SENSOR, "s", True)),
+        ("sensor/s/LWT", b"Online", LinkState(Family.SENSOR, "s", True)),
+        ("system/health/x", b"offline", LinkState(Family.SYSTEM, "x", False)),
+        ("system/x/LWT", b"online", LinkState(Family.SYSTEM, "x", True)),
+        ("guard/7/LWT", b"disconnected", LinkState(Family.GUARD, "guard-7", False)),
     ],
 )
-def test_link_words_are_a_state_of_the_link(topic: str, payload: bytes, link: Link) -> None:
+def test_link_words_are_a_state_of_the_link(topic: str, payload: bytes, link: LinkState) -> None:
     assert link_state.read(topic, payload) == link
 
 

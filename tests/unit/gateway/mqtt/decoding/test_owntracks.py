@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.mqtt.decoding import owntracks, topics
-from gateway.mqtt.decoding.payloads import Limits
+from gateway.mqtt.decoding.payloads import PayloadLimits
 from services.contracts.errors import InvalidMessage
 from services.contracts.families import Fix
 
@@ -26,7 +26,7 @@ def decode(payload: Any, topic: str = TOPIC) -> Fix | None:
         topics.parse(topic),
         encoded,
         received_at=NOW,
-        limits=Limits(),
+        limits=PayloadLimits(),
         fresh_key=lambda: b"f" * 16,
     )
 

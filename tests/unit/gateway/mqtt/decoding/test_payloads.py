@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.mqtt.decoding import payloads, topics
-from gateway.mqtt.decoding.identity import Recent
-from gateway.mqtt.decoding.payloads import Limits
+from gateway.mqtt.decoding.identity import RecentMessages
+from gateway.mqtt.decoding.payloads import PayloadLimits
 from services.contracts import families
 from services.contracts.errors import InvalidMessage
 from services.contracts.events import AlertType, Severity
@@ -33,7 +33,7 @@ TIME = "2026-11-23T11:59:30Z"
 def decode(topic: str, payload: Any, *, key: bytes = b"k" * 16) -> Any:
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return payloads.decode(
-        topic, topics.parse(topic), body, received_at=NOW, limits=Limits(), fresh_key=lambda: key
+        topic, topics.parse(topic), body, received_at=NOW, limits=PayloadLimits(), fresh_key=lambda: key
     )
 
 
@@ -173,14 +173,14 @@ def test_identity_is_the_id_with_the_bytes_else_the_bytes_with_a_believed_time_e
 
 def window(topic: str, *payloads_: Any, redelivered: bool = False) -> list[Any]:
     """Return the messages of deliveries one second apart, with a lane's memory."""
-    count, recent = itertools.count(1), Recent()
+    count, recent = itertools.count(1), RecentMessages()
     return [
         payloads.decode(
             topic,
             topics.parse(topic),
             body if isinstance(body, bytes) else json.dumps(body).encode(),
             received_at=NOW + timedelta(seconds=number),
-            limits=Limits(),
+            limits=PayloadLimits(),
             fresh_key=lambda: b"%016d" % next(count),
             recent=recent,
             redelivered=redelivered and number > 0,
@@ -546,7 +546,7 @@ def test_no_payload_makes_decoding_raise_anything_but_invalid_message(topic: str
         msgspec.msgpack.encode(message)  # an accepted message can be sent on
 
 
-def rejected(body: bytes, *, topic: str = "guard/1/gps", recent: Recent | None = None) -> bytes:
+def rejected(body: bytes, *, topic: str = "guard/1/gps", recent: RecentMessages | None = None) -> bytes:
     count = next(COUNT)
     parsed = topics.parse(topic)
     return payloads.rejected_identity(
@@ -554,7 +554,7 @@ def rejected(body: bytes, *, topic: str = "guard/1/gps", recent: Recent | None =
         parsed,
         body,
         received_at=NOW,
-        limits=Limits(),
+        limits=PayloadLimits(),
         fresh_key=lambda: b"%016d" % count,
         recent=recent,
     ).key
@@ -582,7 +582,7 @@ def test_the_id_of_a_refused_message_and_the_promise_of_an_outbox_are_read_as_fa
         topics.parse("guard/1/gps"),
         body,
         received_at=NOW,
-        limits=Limits(),
+        limits=PayloadLimits(),
         fresh_key=lambda: b"0" * 16,
     )
     assert (found.msg_id, found.outbox) == (msg_id, outbox)
@@ -613,7 +613,7 @@ def test_refused_garbage_is_one_message_within_the_window_unless_it_may_be_a_pan
         ("alert/panic/g", 3),
         ("alert/g/fall", 3),
     ):
-        recent = Recent()
+        recent = RecentMessages()
         assert len({rejected(b"{", topic=topic, recent=recent) for _ in range(3)}) == count
 
 

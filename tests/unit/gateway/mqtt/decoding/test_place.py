@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.mqtt.decoding import place
-from gateway.mqtt.decoding.place import Found
+from gateway.mqtt.decoding.place import FoundPlace
 
 HERE = (12.97, 77.59)
 
@@ -44,7 +44,7 @@ HERE = (12.97, 77.59)
     ids=str,
 )
 def test_a_place_is_read_in_every_dress(tree: dict[str, Any]) -> None:
-    assert place.find(tree) == Found(HERE)
+    assert place.find(tree) == FoundPlace(HERE)
     assert place.holds_place(tree)
     assert place.holds_place({"body": [tree]})
 
@@ -63,7 +63,7 @@ def test_a_place_is_read_in_every_dress(tree: dict[str, Any]) -> None:
     ids=str,
 )
 def test_a_receiver_without_a_fix_gives_no_place(location: Any) -> None:
-    assert place.find({"location": location}) == Found(None, ("no_fix",))
+    assert place.find({"location": location}) == FoundPlace(None, ("no_fix",))
     assert not place.holds_place({"location": location})
 
 
@@ -86,13 +86,13 @@ def test_a_receiver_without_a_fix_gives_no_place(location: Any) -> None:
     ids=str,
 )
 def test_what_cannot_be_read_is_shown_as_it_was_sent(location: Any, shown: str) -> None:
-    assert place.find({"location": location}) == Found(None, ("location",), shown)
+    assert place.find({"location": location}) == FoundPlace(None, ("location",), shown)
 
 
 def test_a_long_place_is_shown_in_part_and_no_place_is_nothing() -> None:
     assert len(place.find({"location": "x " * 100_000}).shown) == place.LONGEST_SHOWN
-    assert place.find({}) == Found(None)
-    assert place.find({"location": None, "lat": 5}) == Found(None)
+    assert place.find({}) == FoundPlace(None)
+    assert place.find({"location": None, "lat": 5}) == FoundPlace(None)
 
 
 names = st.sampled_from(["lat", "lon", "type", "coordinates", "geometry", "coords", "x"])

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.mqtt import lane
 from gateway.mqtt.decoding import owntracks, topics
-from gateway.mqtt.decoding.payloads import PAYLOADS, Limits, decode
+from gateway.mqtt.decoding.payloads import PAYLOADS, PayloadLimits, decode
 from gateway.mqtt.decoding.topics import FILTERS, OPTIONAL
 from gateway.noc.api import asyncapi
 from gateway.noc.api.examples import FRAMES, MESSAGES
@@ -58,7 +58,7 @@ def validate(value: object, message: str) -> None:
     jsonschema.Draft7Validator(schema, format_checker=jsonschema.FormatChecker()).validate(value)
 
 
-def address_of(road: asyncapi.Road) -> str:
+def address_of(road: asyncapi.MqttTopic) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: WORDS.get(found[1], "guard-7"), road.address)
 
 
@@ -93,13 +93,13 @@ def test_a_frame_of_another_type_is_not_valid(frame: str) -> None:
 @pytest.mark.parametrize(
     "road", [road for road in asyncapi.ROADS if not road.sent], ids=lambda road: road.name
 )
-def test_the_gateway_takes_the_example_from_the_topic(road: asyncapi.Road) -> None:
+def test_the_gateway_takes_the_example_from_the_topic(road: asyncapi.MqttTopic) -> None:
     topic = topics.parse(address_of(road))
     now = datetime(2026, 1, 5, 21, 14, 5, tzinfo=UTC)
     payload = msgspec.json.encode(MESSAGES[road.name])
     take = owntracks.decode if topic.family is Family.OWNTRACKS else decode
     taken = take(
-        address_of(road), topic, payload, received_at=now, limits=Limits(), fresh_key=lambda: b"k" * 16
+        address_of(road), topic, payload, received_at=now, limits=PayloadLimits(), fresh_key=lambda: b"k" * 16
     )
     assert PAYLOADS.get(topic.family, asyncapi.OwnTracksLocation) is road.payload
     assert taken is not None

@@ -4,7 +4,7 @@ import eventlet
 import pytest
 from eventlet.event import Event
 
-from gateway.noc.api.shared_answers import Recent, SharedAnswer
+from gateway.noc.api.shared_answers import RecentResult, SharedAnswer
 
 
 def test_it_is_made_once_until_it_is_too_old() -> None:
@@ -14,7 +14,7 @@ def test_it_is_made_once_until_it_is_too_old() -> None:
         made.append(now[0])
         return len(made)
 
-    recent = Recent(make, max_age_s=1.0, clock=lambda: now[0])
+    recent = RecentResult(make, max_age_s=1.0, clock=lambda: now[0])
     assert [recent.get() for _ in range(50)] == [1] * 50
     now[0] += 0.99
     assert recent.get() == 1
@@ -31,7 +31,7 @@ def test_a_failure_is_not_kept() -> None:
             raise answer
         return int(answer)
 
-    recent = Recent(make, max_age_s=1.0, clock=lambda: 0.0)
+    recent = RecentResult(make, max_age_s=1.0, clock=lambda: 0.0)
     with pytest.raises(OSError, match="no directory"):
         recent.get()
     assert recent.get() == 7

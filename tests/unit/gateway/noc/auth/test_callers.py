@@ -11,10 +11,10 @@ from werkzeug.wrappers import Request
 
 from gateway.noc.auth.callers import Callers
 from services.contracts.errors import Forbidden
-from services.messaging.http_server.client_address import Networks
+from services.messaging.http_server.client_address import NetworkList
 from services.platform import config
 
-WATCHERS = Networks("127.0.0.1, 10.0.0.0/8")
+WATCHERS = NetworkList("127.0.0.1, 10.0.0.0/8")
 
 
 @pytest.fixture

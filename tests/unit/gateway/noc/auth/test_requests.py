@@ -6,9 +6,9 @@ from werkzeug.wrappers import Request
 
 from gateway.noc.auth import requests
 from services.contracts.errors import Forbidden, TooLarge
-from services.messaging.http_server.client_address import Networks
+from services.messaging.http_server.client_address import NetworkList
 
-PROXY = Networks("10.0.0.1")
+PROXY = NetworkList("10.0.0.1")
 
 
 def request(**headers: str) -> Request:
@@ -80,8 +80,8 @@ def test_what_a_proxy_passed_on_that_is_not_trusted_is_noticed() -> None:
 def test_the_address_is_the_peers_or_whom_a_trusted_proxy_names() -> None:
     headers = {"X-Forwarded-For": "10.9.9.9, 203.0.113.9"}
     proxied = Request({**EnvironBuilder(headers=headers).get_environ(), "REMOTE_ADDR": "10.0.0.1"})
-    assert requests.client_address(proxied, trusted=Networks("10.0.0.1")) == "203.0.113.9"
-    assert requests.client_address(proxied, trusted=Networks("")) == "10.0.0.1"
+    assert requests.client_address(proxied, trusted=NetworkList("10.0.0.1")) == "203.0.113.9"
+    assert requests.client_address(proxied, trusted=NetworkList("")) == "10.0.0.1"
 
 
 def test_the_token_and_the_ticket_are_found_where_they_may_be() -> None:

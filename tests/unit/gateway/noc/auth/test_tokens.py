@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.noc.auth import tokens as auth
-from gateway.noc.auth.tokens import Bars, Principal, Tokens
+from gateway.noc.auth.tokens import BarredTokens, Principal, Tokens
 from services.contracts.errors import Forbidden, Misconfigured, NotAuthenticated, Refused
 
 SECRET = "s3cret-" * 6
@@ -162,7 +162,7 @@ def test_a_viewer_may_not_act() -> None:
 
 
 def test_tokens_are_void_before_a_change_and_good_after_it() -> None:
-    bars = Bars()
+    bars = BarredTokens()
     bars.update(users={"ann": 100.0, "dan": None}, sessions=["s1"])
     bars.check(Principal("ann", "Ann", 1, "viewer", 0, 100.5))
     bars.check(Principal("bob", "Bob", 1, "viewer", 0, 1.0, "s2"))
@@ -176,7 +176,7 @@ def test_tokens_are_void_before_a_change_and_good_after_it() -> None:
 
 
 def test_a_barred_subject_is_refused_with_its_issuer_in_its_tenant_only() -> None:
-    bars = Bars()
+    bars = BarredTokens()
     provider = str(PROVIDER["iss"])
     bars.update(users={}, sessions=[], subjects=[(1, provider, "ann", None), (1, provider, "dan", 100.0)])
     bars.check(Principal("ann", "Ann", 1, "viewer", 0, 1.0))  # a principal of our own

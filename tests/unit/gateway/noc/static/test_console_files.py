@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.noc.static.console_files import Console, content_policy
+from gateway.noc.static.console_files import ConsoleFiles, content_policy
 from services.contracts.errors import NotFound
 from services.platform import config
 
@@ -31,7 +31,7 @@ def test_the_configured_map_is_the_only_thing_of_elsewhere(url: str) -> None:
 
 
 def test_a_page_is_served_under_its_policy() -> None:
-    page = Console(NOC).file("index.html")
+    page = ConsoleFiles(NOC).file("index.html")
 
     assert page.content_type == "text/html; charset=utf-8"
     assert page.headers["Content-Security-Policy"] == content_policy("")
@@ -44,4 +44,4 @@ def test_a_page_is_served_under_its_policy() -> None:
 )
 def test_what_is_no_page_of_the_console_is_not_served(name: str) -> None:
     with pytest.raises(NotFound, match="no console file"):
-        Console(NOC).file(name)
+        ConsoleFiles(NOC).file(name)

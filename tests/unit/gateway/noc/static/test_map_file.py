@@ -14,13 +14,13 @@ from gateway.noc.static import map_file
 from gateway.noc.static.map_file import MAX_RANGE_BYTES, MapFile
 from services.contracts.errors import NotFound, Refused
 from services.platform import config
-from services.platform.config import Noc
+from services.platform.config import NocSettings
 from tests.support.pmtiles import PNG, pmtiles, png
 
 FILE = pmtiles(png(0, 128, 64), kind=PNG)
 
 
-def noc(**settings: str) -> Noc:
+def noc(**settings: str) -> NocSettings:
     return msgspec.structs.replace(config.load(environ={}).noc, **settings)
 
 

@@ -14,7 +14,7 @@ def test_a_frame_has_the_type_that_it_names() -> None:
     frame = client_frames.decode(
         '{"alert_id": "a", "type": "false_alarm", "reason": "test", "ref": [1, 2.50]}'
     )
-    assert isinstance(frame, frames.FalseAlarm)
+    assert isinstance(frame, frames.MarkFalseAlarm)
     assert (frame.alert_id, frame.note, frame.reason) == ("a", "", "test")
     assert bytes(client_frames.given(frame.ref)) == b"[1, 2.50]"
 

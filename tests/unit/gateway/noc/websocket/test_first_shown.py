@@ -5,14 +5,14 @@ It is noted once, published until the alert is known, and not for ever.
 
 from datetime import UTC, datetime
 
-from gateway.noc.websocket.first_shown import REMEMBERED, TELLINGS, Shown
+from gateway.noc.websocket.first_shown import REMEMBERED, TELLINGS, FirstShown
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def test_the_first_screen_counts_and_only_frames_that_show_an_alert() -> None:
-    shown = Shown()
+    shown = FirstShown()
     shown.note(1, "critical_alert", 5, at=AT)
     shown.note(1, "critical_alert", 5, at=LATER)
     shown.note(1, "positions", 6, at=AT)
@@ -21,7 +21,7 @@ def test_the_first_screen_counts_and_only_frames_that_show_an_alert() -> None:
 
 
 def test_what_was_told_is_not_told_again_and_what_nobody_knew_is() -> None:
-    shown = Shown()
+    shown = FirstShown()
     shown.note(1, "critical_alert", 5, at=AT)
     shown.note(1, "critical_alert", 6, at=AT)
     shown.settle(1, {5: AT, 6: AT}, unknown=[6])
@@ -31,7 +31,7 @@ def test_what_was_told_is_not_told_again_and_what_nobody_knew_is() -> None:
 
 
 def test_a_frame_whose_alert_never_appears_is_given_up() -> None:
-    shown = Shown()
+    shown = FirstShown()
     shown.note(1, "critical_alert", 5, at=AT)
     for _ in range(TELLINGS):
         shown.settle(1, {5: AT}, unknown=[5])
@@ -39,7 +39,7 @@ def test_a_frame_whose_alert_never_appears_is_given_up() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    shown = Shown()
+    shown = FirstShown()
     for frame_id in range(REMEMBERED + 10):
         shown.note(1, "critical_alert", frame_id, at=AT)
         shown.settle(1, {frame_id: AT}, unknown=[])

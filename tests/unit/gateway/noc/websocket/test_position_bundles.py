@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.noc.websocket.position_bundles import LONGEST_PAUSE_S, MOST_BYTES, Bundles, pause_s
+from gateway.noc.websocket.position_bundles import LONGEST_PAUSE_S, MOST_BYTES, PositionBundles, pause_s
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ def test_the_pause_grows_with_the_sessions(sessions: int, expected_s: float) -> 
 
 def test_the_first_frame_is_due_at_once_and_those_after_it_together() -> None:
     # Given a tenant with a thousand sessions
-    bundles = Bundles()
+    bundles = PositionBundles()
 
     # When a frame comes, it is due
     bundles.add(1, 10, b"a")
@@ -39,7 +39,7 @@ def test_the_first_frame_is_due_at_once_and_those_after_it_together() -> None:
 
 
 def test_one_tenant_s_pause_holds_up_no_other_tenant() -> None:
-    bundles = Bundles()
+    bundles = PositionBundles()
     bundles.add(1, 1, b"a")
     bundles.take(1, sessions=1000, now_s=0)
     bundles.add(1, 2, b"b")
@@ -49,7 +49,7 @@ def test_one_tenant_s_pause_holds_up_no_other_tenant() -> None:
 
 
 def test_a_large_bundle_goes_at_once() -> None:
-    bundles = Bundles()
+    bundles = PositionBundles()
     bundles.add(1, 1, b"a")
     bundles.take(1, sessions=1000, now_s=0)
     bundles.add(1, 2, b"x" * MOST_BYTES)
@@ -57,7 +57,7 @@ def test_a_large_bundle_goes_at_once() -> None:
 
 
 def test_what_is_dropped_is_not_due() -> None:
-    bundles = Bundles()
+    bundles = PositionBundles()
     bundles.add(1, 1, b"a")
     bundles.add(2, 1, b"a")
     bundles.drop(1)
@@ -69,7 +69,7 @@ def test_what_is_dropped_is_not_due() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 2000), st.floats(0, 0.3)), max_size=40))
 def test_nothing_is_lost_or_put_out_of_order(steps: list[tuple[int, int, float]]) -> None:
-    bundles, now_s, got = Bundles(), 0.0, dict.fromkeys((1, 2, 3), b"")
+    bundles, now_s, got = PositionBundles(), 0.0, dict.fromkeys((1, 2, 3), b"")
     for number, (tenant_id, sessions, wait_s) in enumerate(steps):
         now_s += wait_s
         bundles.add(tenant_id, number, b"%d," % number)

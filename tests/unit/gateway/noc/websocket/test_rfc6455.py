@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.noc.websocket.rfc6455 import Closed, Fragment, Framing, NotThisVersion, Pinged, Said, text_frame
+from gateway.noc.websocket.rfc6455 import (
+    ConnectionClosed,
+    Framing,
+    MessageFragment,
+    NotThisVersion,
+    PingReceived,
+    WebsocketMessage,
+    text_frame,
+)
 from services.contracts.errors import Refused
 from tests.support.rfc6455_client import CLOSE, CONT, PING, TEXT, client_frame
 
@@ -76,17 +84,17 @@ def test_messages_arrive_whole_however_they_are_chopped_and_fragmented(
             wire += client_frame(PING, b"between")
     framing, _ = opened(max_message_bytes=10_000)
     received = [event for chop in pieces(wire, chops) for event in framing.receive(chop)]
-    assert [event.text for event in received if isinstance(event, Said)] == texts
-    pongs = [event.pong for event in received if isinstance(event, Pinged)]
+    assert [event.text for event in received if isinstance(event, WebsocketMessage)] == texts
+    pongs = [event.pong for event in received if isinstance(event, PingReceived)]
     assert set(pongs) <= {b"\x8a\x07between"}
 
 
 def test_a_message_is_bounded_while_it_grows_over_all_its_fragments() -> None:
     framing, _ = opened(max_message_bytes=10)
-    assert list(framing.receive(client_frame(TEXT, b"x" * 5, fin=False))) == [Fragment()]
-    assert list(framing.receive(client_frame(CONT, b"x" * 5, fin=False))) == [Fragment()]
+    assert list(framing.receive(client_frame(TEXT, b"x" * 5, fin=False))) == [MessageFragment()]
+    assert list(framing.receive(client_frame(CONT, b"x" * 5, fin=False))) == [MessageFragment()]
     [closed] = framing.receive(client_frame(CONT, b"x", fin=False))
-    assert isinstance(closed, Closed)
+    assert isinstance(closed, ConnectionClosed)
     assert closed.code == 1009
 
 
@@ -105,8 +113,8 @@ def test_fragments_are_bounded_in_number_and_empty_ones_sooner(
     framing, _ = opened(max_message_bytes=10_000)
     begin = client_frame(TEXT, fragment, fin=False)
     received = list(framing.receive(begin + client_frame(CONT, fragment, fin=False) * (wrong - 1 or 1)))
-    assert [event for event in received if event == Fragment()] == [Fragment()] * max(fine, 1)
-    assert isinstance(received[-1], Closed)
+    assert [event for event in received if event == MessageFragment()] == [MessageFragment()] * max(fine, 1)
+    assert isinstance(received[-1], ConnectionClosed)
     assert received[-1].code in (4429, 1007)
 
 
@@ -118,7 +126,7 @@ def test_empty_fragments_among_others_are_fine() -> None:
         + client_frame(CONT, b"", fin=False) * 16
         + client_frame(CONT, b"y")
     )
-    assert list(framing.receive(wire))[-1] == Said("xy")
+    assert list(framing.receive(wire))[-1] == WebsocketMessage("xy")
 
 
 def test_the_fragments_of_one_message_do_not_count_for_the_next() -> None:
@@ -129,13 +137,15 @@ def test_the_fragments_of_one_message_do_not_count_for_the_next() -> None:
         + client_frame(CONT, b"x")
     )
     received = list(framing.receive(one * 3))
-    assert [event for event in received if isinstance(event, Said)] == [Said("x" * 1001)] * 3
+    assert [event for event in received if isinstance(event, WebsocketMessage)] == [
+        WebsocketMessage("x" * 1001)
+    ] * 3
 
 
 def test_a_frame_in_pieces_is_one_fragment() -> None:
     framing, _ = opened()
     wire = client_frame(TEXT, b"x" * 200, fin=False)
-    assert [event for byte in wire for event in framing.receive(bytes([byte]))] == [Fragment()]
+    assert [event for byte in wire for event in framing.receive(bytes([byte]))] == [MessageFragment()]
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(1, 40), min_size=1))
@@ -143,7 +153,7 @@ def test_noise_is_answered_and_never_raises(noise: bytes, chops: list[int]) -> N
     framing, _ = opened()
     for chop in pieces(noise, chops):
         for event in framing.receive(chop):
-            if isinstance(event, Closed):
+            if isinstance(event, ConnectionClosed):
                 assert framing.close(event.code, event.reason)[0] == 0x80 | CLOSE
                 return
 

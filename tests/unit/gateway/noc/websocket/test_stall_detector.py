@@ -3,23 +3,23 @@
 Answers prove it, and nothing that its kernel does alone.
 """
 
-from gateway.noc.websocket.stall_detector import PROVED_EVERY_BYTES, Proof
+from gateway.noc.websocket.stall_detector import PROVED_EVERY_BYTES, StallDetector
 
 TIMEOUT_S = 5.0
 PING_BYTES = 2
 
 
-def asked(*, now_s: float = 0.0, more_bytes: int = 0) -> Proof:
-    proof = Proof(timeout_s=TIMEOUT_S)
+def asked(*, now_s: float = 0.0, more_bytes: int = 0) -> StallDetector:
+    proof = StallDetector(timeout_s=TIMEOUT_S)
     proof.sent(PROVED_EVERY_BYTES + more_bytes)
     assert proof.is_due
-    proof.asked(size_bytes=PING_BYTES, now_s=now_s)
+    proof.ping_sent(size_bytes=PING_BYTES, now_s=now_s)
     proof.sent(PING_BYTES)
     return proof
 
 
 def test_little_needs_no_proof() -> None:
-    proof = Proof(timeout_s=TIMEOUT_S)
+    proof = StallDetector(timeout_s=TIMEOUT_S)
     proof.sent(PROVED_EVERY_BYTES - 1)
     assert not proof.is_due
     assert not proof.is_missing(waiting_bytes=PROVED_EVERY_BYTES - 1, now_s=1e6)
@@ -31,7 +31,7 @@ def test_one_ping_at_a_time_and_the_next_after_so_many_bytes_more() -> None:
     assert not proof.is_due
     proof.answered()
     assert proof.is_due
-    proof.asked(size_bytes=PING_BYTES, now_s=1.0)
+    proof.ping_sent(size_bytes=PING_BYTES, now_s=1.0)
     proof.answered()
     assert not proof.is_due
 

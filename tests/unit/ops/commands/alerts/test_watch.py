@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ops.commands.alerts.watch import Sight
+from ops.commands.alerts.watch import BlindnessReporter
 
 SINCE = "2026-01-05T21:14:03Z"
 REDIS = {"part": "redis", "since": SINCE, "hides_alarms": True, "reason": "Redis does not answer."}
@@ -26,7 +26,7 @@ def heartbeat(*away: dict[str, Any]) -> dict[str, Any]:
 class Said:
     def __init__(self) -> None:
         self._out = io.StringIO()
-        self.sight = Sight(Console(file=self._out, soft_wrap=True))
+        self.sight = BlindnessReporter(Console(file=self._out, soft_wrap=True))
 
     @property
     def lines(self) -> list[str]:

@@ -4,12 +4,12 @@ import msgspec
 import pytest
 
 from ops.data.backup.manifest import (
-    Facts,
-    File,
-    Head,
+    BackupFile,
     KeyFile,
     KeySet,
     Manifest,
+    SnapshotFacts,
+    TimelineHead,
     differences,
     disagreements,
     encoded,
@@ -21,13 +21,13 @@ from ops.data.backup.manifest import (
 )
 from services.contracts.errors import Refused
 
-FACTS = Facts(
+FACTS = SnapshotFacts(
     schema="public",
     revision="0006",
     postgresql="15.14",
     postgis="3.3.2",
     tables={"public.tenant": 2, "public.site": 0},
-    heads=[Head(1, 7, "aa"), Head(2, 1, "bb")],
+    heads=[TimelineHead(1, 7, "aa"), TimelineHead(2, 1, "bb")],
 )
 MANIFEST = Manifest(
     name="vigil-20260105T120000Z",
@@ -35,7 +35,7 @@ MANIFEST = Manifest(
     vigil_version="0.1.0",
     dumped_by="pg_dump (PostgreSQL) 15.14",
     facts=FACTS,
-    files=[File("database.dump", 10, "d1"), File("config.yaml", 3, "d2")],
+    files=[BackupFile("database.dump", 10, "d1"), BackupFile("config.yaml", 3, "d2")],
     notes=[],
 )
 
@@ -69,9 +69,9 @@ def test_names_sort_by_time_whatever_the_zone() -> None:
 
 def test_files_that_are_missing_or_other_are_named_and_further_ones_do_not_matter() -> None:
     there = {file.name: file for file in MANIFEST.files}
-    assert differences(MANIFEST.files, {**there, "further": File("further", 1, "x")}) == []
+    assert differences(MANIFEST.files, {**there, "further": BackupFile("further", 1, "x")}) == []
     assert differences(MANIFEST.files, {"config.yaml": there["config.yaml"]}) == ["database.dump is missing"]
-    changed = {**there, "database.dump": File("database.dump", 9, "other")}
+    changed = {**there, "database.dump": BackupFile("database.dump", 9, "other")}
     [line] = differences(MANIFEST.files, changed)
     assert "database.dump is not what was written: 9 of 10 bytes" in line
 
@@ -87,7 +87,9 @@ def test_a_database_agrees_only_with_the_same_rows_revision_and_heads() -> None:
         "public.zone has 4 rows, None were backed up",
     ]
     assert "0005" in disagreements(FACTS, msgspec.structs.replace(FACTS, revision="0005"))[0]
-    assert "heads" in disagreements(FACTS, msgspec.structs.replace(FACTS, heads=[Head(1, 7, "aa")]))[0]
+    assert (
+        "heads" in disagreements(FACTS, msgspec.structs.replace(FACTS, heads=[TimelineHead(1, 7, "aa")]))[0]
+    )
 
 
 def test_the_oldest_beyond_keep_go_and_zero_keeps_all() -> None:

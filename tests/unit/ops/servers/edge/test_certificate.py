@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ops.servers import certificates
-from ops.servers.edge.certificate import Kept, keep, load, names_of, problems
+from ops.servers.edge.certificate import KeepOutcome, keep, load, names_of, problems
 from services.contracts.errors import Misconfigured
 
 HOST = "noc.example.com"
@@ -51,13 +51,13 @@ def brought(file: Path, *names: str, days: int = 90) -> None:
 
 def test_one_is_made_kept_and_made_new_for_another_name(tmp_path: Path) -> None:
     file, authority = tmp_path / "edge" / "certificate.pem", tmp_path / "authority"
-    assert keep(file, authority=authority, host=HOST) is Kept.MADE
+    assert keep(file, authority=authority, host=HOST) is KeepOutcome.MADE
     first = file.read_bytes()
     assert file.stat().st_mode & 0o777 == 0o600
     assert first.count(b"BEGIN CERTIFICATE") == 2  # the authority's certificate is the chain
-    assert keep(file, authority=authority, host=HOST) is Kept.GOOD
+    assert keep(file, authority=authority, host=HOST) is KeepOutcome.GOOD
     assert file.read_bytes() == first
-    assert keep(file, authority=authority, host="other.example.com") is Kept.MADE
+    assert keep(file, authority=authority, host="other.example.com") is KeepOutcome.MADE
     assert names_of(load(file)) == ["other.example.com"]
 
 
@@ -68,15 +68,15 @@ def test_one_near_its_end_and_one_of_a_former_authority_are_made_new(
     with monkeypatch.context() as soon:
         soon.setattr(certificates, "SERVER_DAYS", 20)
         keep(file, authority=authority, host=HOST)
-    assert keep(file, authority=authority, host=HOST) is Kept.MADE
-    assert keep(file, authority=tmp_path / "another", host=HOST) is Kept.MADE
+    assert keep(file, authority=authority, host=HOST) is KeepOutcome.MADE
+    assert keep(file, authority=tmp_path / "another", host=HOST) is KeepOutcome.MADE
 
 
 def test_one_that_the_operator_brought_stays_whatever_it_is_for(tmp_path: Path) -> None:
     file = tmp_path / "certificate.pem"
     brought(file, "elsewhere.example.com", days=1)
     before = file.read_bytes()
-    assert keep(file, authority=tmp_path / "authority", host=HOST) is Kept.BROUGHT
+    assert keep(file, authority=tmp_path / "authority", host=HOST) is KeepOutcome.BROUGHT
     assert file.read_bytes() == before
     assert not (tmp_path / "authority").exists()
 

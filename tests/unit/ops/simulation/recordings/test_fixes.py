@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.simulation.recordings import fixes
-from ops.simulation.recordings.fixes import Points, RecordedFix, UnusablePoint, fix_of, known_names
+from ops.simulation.recordings.fixes import PointCollector, RecordedFix, UnusablePoint, fix_of, known_names
 from services.contracts.errors import Refused
 
 GOOD = {"time": "2026-01-31T18:00:00+05:30", "lat": "12.97", "lon": 77.59}
@@ -82,7 +82,7 @@ def test_names_of_others_are_known_whatever_their_case_and_ours_go_first() -> No
 
 def test_fixes_are_put_into_the_order_of_their_times_and_nothing_is_no_recording() -> None:
     earlier = {**GOOD, "time": "2026-01-01T00:00:00Z", "track": "b"}
-    points = Points()
+    points = PointCollector()
     for fields in (GOOD, earlier, GOOD):
         points.take(fields, "")
     points.skipped = 3
@@ -91,7 +91,7 @@ def test_fixes_are_put_into_the_order_of_their_times_and_nothing_is_no_recording
     assert (recording.tracks, recording.skipped, recording.points) == (["", "b"], 3, 3)
     assert recording.losses() == []
     with pytest.raises(Refused, match="no positions"):
-        Points().recording()
+        PointCollector().recording()
     with pytest.raises(Refused, match="more than 1,000,000"):
         fixes.check_count(1_000_001, "line 9")
 
@@ -115,7 +115,7 @@ def test_fixes_are_put_into_the_order_of_their_times_and_nothing_is_no_recording
 def test_a_point_that_cannot_be_used_is_counted_by_its_reason_and_the_others_are_kept(
     wrong: dict[str, object], reason: str
 ) -> None:
-    points = Points()
+    points = PointCollector()
     points.take({**GOOD, **wrong}, "line 2")
     points.take(GOOD, "line 3")
     recording = points.recording()
@@ -125,7 +125,7 @@ def test_a_point_that_cannot_be_used_is_counted_by_its_reason_and_the_others_are
 
 
 def test_an_optional_field_that_cannot_be_read_costs_the_field_and_not_the_point() -> None:
-    points = Points()
+    points = PointCollector()
     points.take({**GOOD, "speed": "fast", "accuracy": "wide", "mock": "maybe", "heading": 90}, "line 2")
     points.take({**GOOD, "speed": "inf", "lat": 13}, "line 3")
     recording = points.recording()
@@ -138,14 +138,14 @@ def test_an_optional_field_that_cannot_be_read_costs_the_field_and_not_the_point
 
 
 def test_several_reasons_are_counted_apart() -> None:
-    points = Points()
+    points = PointCollector()
     for fields in ({}, {**GOOD, "lat": 91}, {**GOOD, "time": ""}, GOOD):
         points.take(fields, "line 1")
     assert points.recording().losses() == ["3 of 4 points skipped: 1 lat is not -90 to 90, 2 no time"]
 
 
 def test_a_file_without_any_usable_point_is_refused_with_the_first_reason_and_the_count() -> None:
-    points = Points()
+    points = PointCollector()
     for number in (2, 3):
         points.take({**GOOD, "time": None}, f"line {number}")
     with pytest.raises(Refused, match=r"^line 2: time is missing; .*; none of the 2 points can be used$"):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.simulation.recordings.time_shift import Move, move_to_now
+from ops.simulation.recordings.time_shift import TimeShift, move_to_now
 from services.contracts.errors import Refused
 
 NOW = datetime(2026, 11, 26, 4, tzinfo=UTC)
@@ -14,7 +14,7 @@ WEEK_S = 7 * 86_400.0
 LAST = datetime(2025, 11, 4, 6, tzinfo=UTC)
 
 
-def move(hours: float = 8, *, last: datetime = LAST, speed: float = 60, keep: bool = False) -> Move:
+def move(hours: float = 8, *, last: datetime = LAST, speed: float = 60, keep: bool = False) -> TimeShift:
     first = last - timedelta(hours=hours)
     return move_to_now(first, last, now=NOW, speed=speed, oldest_s=WEEK_S, keep_hours=keep)
 

@@ -12,7 +12,7 @@ import pytest
 
 from ops.simulation.recordings.fixes import RecordedFix
 from ops.simulation.replay import player as player_module
-from ops.simulation.replay.player import Player, Stop
+from ops.simulation.replay.player import RecordingPlayer, StopRequest
 
 BEGAN = datetime(2025, 1, 1, tzinfo=UTC)
 FIXES = [
@@ -53,13 +53,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def player(stop: Stop, speed: float = 60) -> Player:
+def player(stop: StopRequest, speed: float = 60) -> RecordingPlayer:
     names = {"a": "replay-x-1", "b": "replay-x-2"}
-    return Player(FIXES, names, by=timedelta(days=365), speed=speed, run="x", stop=stop)
+    return RecordingPlayer(FIXES, names, by=timedelta(days=365), speed=speed, run="x", stop=stop)
 
 
 def test_each_is_sent_when_it_is_due_by_its_own_guard_with_its_time_moved(clock: Clock) -> None:
-    made = player(Stop())
+    made = player(StopRequest())
     said: list[float] = []
     made.play(clock, lambda playing: said.append(playing.position_s))
     assert [(round(at - 100, 6), source) for at, source, _, _ in clock.sent] == [
@@ -83,7 +83,7 @@ def test_each_is_sent_when_it_is_due_by_its_own_guard_with_its_time_moved(clock:
 
 
 def test_who_stops_it_stops_it_between_two_messages_and_soon(clock: Clock) -> None:
-    stop = Stop()
+    stop = StopRequest()
     made = player(stop, speed=1)
 
     def stop_it() -> None:

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.alerts.escalation.on_call import Exchange, Rota, on_call, parse
+from services.alerts.escalation.on_call import OnCallOverride, OnCallRota, on_call, parse
 from services.contracts.errors import Refused
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def rota(**changes: Any) -> Rota:
+def rota(**changes: Any) -> OnCallRota:
     base = {"members": ["a", "b", "c"], "time_zone": "Europe/Berlin", "first_day": date(2026, 3, 23)}
-    return Rota(**{**base, **changes})
+    return OnCallRota(**{**base, **changes})
 
 
 def at(day: int, hour: int, minute: int = 0, month: int = 3) -> datetime:
@@ -47,7 +47,7 @@ def test_a_handover_that_a_change_of_clocks_skips_still_happens_once() -> None:
 
 
 def test_who_stands_in_is_on_call_and_the_last_written_exchange_counts() -> None:
-    exchanges = [Exchange(at(24, 0), at(25, 0), "x"), Exchange(at(24, 6), at(24, 9), "y")]
+    exchanges = [OnCallOverride(at(24, 0), at(25, 0), "x"), OnCallOverride(at(24, 6), at(24, 9), "y")]
     swapped = rota(exceptions=exchanges)
     assert [on_call(swapped, at(24, hour)) for hour in (5, 6, 9)] == ["x", "y", "x"]
     assert on_call(swapped, at(25, 0)) == "a"
@@ -63,7 +63,7 @@ def test_somebody_is_always_on_call_and_turns_have_their_length(
     members: int, turn_days: int, zone: str, moment: datetime
 ) -> None:
     names = [str(number) for number in range(members)]
-    asked = Rota(names, zone, date(2026, 1, 1), turn_days=turn_days)
+    asked = OnCallRota(names, zone, date(2026, 1, 1), turn_days=turn_days)
     whole_round = timedelta(days=members * turn_days)
     local = moment.astimezone(ZoneInfo(zone))
     later = (local.replace(tzinfo=None) + whole_round).replace(tzinfo=ZoneInfo(zone))

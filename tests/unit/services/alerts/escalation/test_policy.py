@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from services.alerts.escalation.on_call import Rota
+from services.alerts.escalation.on_call import OnCallRota
 from services.alerts.escalation.policy import (
-    Book,
-    Contact,
+    ContactBook,
     Ladder,
-    Step,
+    LadderStep,
+    PolicyContact,
     default_policy,
     fallback_contacts,
     ladder_of,
     next_step,
+    notified_note,
     parse,
     step_at,
     targets,
-    told_note,
 )
 from services.contracts.errors import Misconfigured, Refused
 from services.contracts.events import AlertStatus, AlertType, Severity
@@ -32,7 +32,7 @@ ONE = {"steps": [{"after_s": 0, "channels": ["sms"], "who": ["contacts"]}]}
 
 
 def ladder(*waits_s: float, repeat_s: float = 0) -> Ladder:
-    return Ladder([Step(wait_s, ["sms"], ["contacts"]) for wait_s in waits_s], repeat_s=repeat_s)
+    return Ladder([LadderStep(wait_s, ["sms"], ["contacts"]) for wait_s in waits_s], repeat_s=repeat_s)
 
 
 def step(**changes: Any) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def test_the_nearest_policy_that_says_something_counts_and_a_type_goes_before_it
         found(AlertType.PANIC, Severity.HIGH)
 
 
-DIGEST = Ladder([Step(0, ["digest"], ["contacts"])])
+DIGEST = Ladder([LadderStep(0, ["digest"], ["contacts"])])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,8 @@ def test_what_is_never_held_back_has_the_next_graver_ladder_where_its_own_is_a_d
     assert found({kind.value: DIGEST}, Severity.CRITICAL).steps[0].after_s == 8
     assert found({kind.value: DIGEST, "HIGH": DIGEST}, Severity.HIGH).steps[0].after_s == 8
     mixed = Ladder(
-        [Step(0, ["digest"], ["contacts"]), Step(60, ["digest", "sms"], ["fallback"])], repeat_s=30
+        [LadderStep(0, ["digest"], ["contacts"]), LadderStep(60, ["digest", "sms"], ["fallback"])],
+        repeat_s=30,
     )
     [step] = found({kind.value: mixed}, Severity.HIGH).steps
     assert (step.channels, step.who) == (["sms"], ["fallback"])
@@ -154,23 +155,25 @@ def test_what_ends_the_steps_is_for_the_policy_to_say() -> None:
         assert {status for status in AlertStatus if not asked.ended_by(status)} == going_on
 
 
-ASHA = Contact("Asha", None, {"sms": "+911"}, "hi")
-RAVI = Contact("Ravi", 7, {"email": "r@x"})
-NOC = Contact("noc@x", None, {"email": "noc@x"})
-WEEKLY = Rota(["Asha", "Ravi"], "UTC", date(2026, 3, 2), time(8))
-BOOK = Book([ASHA, RAVI], {"night": WEEKLY}, [NOC])
+ASHA = PolicyContact("Asha", None, {"sms": "+911"}, "hi")
+RAVI = PolicyContact("Ravi", 7, {"email": "r@x"})
+NOC = PolicyContact("noc@x", None, {"email": "noc@x"})
+WEEKLY = OnCallRota(["Asha", "Ravi"], "UTC", date(2026, 3, 2), time(8))
+BOOK = ContactBook([ASHA, RAVI], {"night": WEEKLY}, [NOC])
 
 
-def told(*who: str, site_id: int | None = None, book: Book = BOOK, at: datetime = NOW) -> list[str]:
-    return [target.name for target in targets(Step(0, ["sms"], list(who)), book, site_id=site_id, at=at)]
+def told(*who: str, site_id: int | None = None, book: ContactBook = BOOK, at: datetime = NOW) -> list[str]:
+    return [
+        target.name for target in targets(LadderStep(0, ["sms"], list(who)), book, site_id=site_id, at=at)
+    ]
 
 
 def test_contacts_are_the_sites_else_the_tenants_else_the_fallback() -> None:
     assert told("contacts", site_id=7) == ["Ravi"]
     assert told("contacts", site_id=8) == ["Asha"]
     assert told("contacts") == ["Asha"]
-    assert told("contacts", book=Book([], {}, [NOC])) == ["noc@x"]
-    assert told("contacts", book=Book([], {})) == []
+    assert told("contacts", book=ContactBook([], {}, [NOC])) == ["noc@x"]
+    assert told("contacts", book=ContactBook([], {})) == []
 
 
 def test_a_rota_gives_who_is_on_call_then_and_names_are_told_once() -> None:
@@ -182,19 +185,19 @@ def test_a_rota_gives_who_is_on_call_then_and_names_are_told_once() -> None:
 def test_when_a_name_is_gone_somebody_else_is_told() -> None:
     assert told("rota:gone") == ["Asha"]
     assert told("contact:gone", site_id=7) == ["Ravi"]
-    assert told("contact:gone", book=Book([RAVI], {}, [NOC])) == ["noc@x"]
-    assert told("contact:gone", book=Book([RAVI], {})) == ["Ravi"], (
+    assert told("contact:gone", book=ContactBook([RAVI], {}, [NOC])) == ["noc@x"]
+    assert told("contact:gone", book=ContactBook([RAVI], {})) == ["Ravi"], (
         "the guard of another site is better than nobody"
     )
 
 
 def test_a_target_has_its_addresses_and_language() -> None:
-    [target] = targets(Step(0, ["sms"], ["contacts"]), BOOK, site_id=None, at=NOW)
+    [target] = targets(LadderStep(0, ["sms"], ["contacts"]), BOOK, site_id=None, at=NOW)
     assert (target.addresses, target.language) == ({"sms": "+911"}, "hi")
-    assert fallback_contacts({"email": ["a@x", "b@x"]})[1] == Contact("b@x", None, {"email": "b@x"})
+    assert fallback_contacts({"email": ["a@x", "b@x"]})[1] == PolicyContact("b@x", None, {"email": "b@x"})
 
 
 def test_the_record_says_who_was_told_or_that_nobody_was_and_what_to_do() -> None:
-    [target] = targets(Step(0, ["sms"], ["contacts"]), BOOK, site_id=None, at=NOW)
-    assert told_note(1, [target], ["sms", "email"]) == "step 2: SMS, e-mail to Asha"
-    assert "there is no contact to notify; add a contact" in told_note(0, [], ["sms"])
+    [target] = targets(LadderStep(0, ["sms"], ["contacts"]), BOOK, site_id=None, at=NOW)
+    assert notified_note(1, [target], ["sms", "email"]) == "step 2: SMS, e-mail to Asha"
+    assert "there is no contact to notify; add a contact" in notified_note(0, [], ["sms"])

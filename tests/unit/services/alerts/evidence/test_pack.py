@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from services.alerts.evidence import hash_chain
 from services.alerts.evidence import pack as evidence
-from services.alerts.evidence.hash_chain import Content, Head
-from services.alerts.evidence.pack import Gathered, Pack, State, Window
+from services.alerts.evidence.hash_chain import ChainContent, ChainHead
+from services.alerts.evidence.pack import CheckState, Pack, PackRows, TrackWindow
 from services.contracts.errors import Refused
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -59,7 +59,7 @@ ALERT: dict[str, Any] = {
 }
 
 
-def timeline() -> tuple[list[dict[str, Any]], list[dict[str, Any]], Head]:
+def timeline() -> tuple[list[dict[str, Any]], list[dict[str, Any]], ChainHead]:
     """Return rows 3, 4, 6 of this alert, and rows 5 and 7 of others."""
     words = {
         3: ("raised", "NEW", "guard-7", ""),
@@ -70,7 +70,7 @@ def timeline() -> tuple[list[dict[str, Any]], list[dict[str, Any]], Head]:
     for seq in range(3, 8):
         action, status, by, note = words.get(seq, ("noted", "NEW", "other", "not ours"))
         at = later(seq - 3)
-        content = Content(
+        content = ChainContent(
             tenant_id=1, alert_id=str(ALERT_ID), at=at, action=action, status=status, by=by, note=note
         )
         digest = sha256(hash_chain.canonical(seq, content)).digest()
@@ -88,7 +88,7 @@ def timeline() -> tuple[list[dict[str, Any]], list[dict[str, Any]], Head]:
             rows.append({"entry_id": seq * 10, **row, "note": note, "announced_at": at, **place})
         else:
             others.append({**place, "digest": digest, "erased": seq == 5})
-    return rows, others, Head(7, prev)
+    return rows, others, ChainHead(7, prev)
 
 
 def fixes(count: int = 40) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def fixes(count: int = 40) -> list[dict[str, Any]]:
     ]
 
 
-def gathered(**changes: Any) -> Gathered:
+def gathered(**changes: Any) -> PackRows:
     rows, others, head = timeline()
     base: dict[str, Any] = {
         "tenant": {"tenant_id": 1, "name": "Seven & Seas"},
@@ -195,11 +195,11 @@ def gathered(**changes: Any) -> Gathered:
             }
         ],
         "guard": {"guard_id": "guard-7", "name": "Asha Rao", "site_id": 4},
-        "window": Window(later(-15), later(45), cut_short=False),
+        "window": TrackWindow(later(-15), later(45), cut_short=False),
         "fixes": fixes(),
         "fixes_in_window": 40,
     }
-    return Gathered(**{**base, **changes})
+    return PackRows(**{**base, **changes})
 
 
 def pack(**changes: Any) -> Pack:
@@ -208,14 +208,14 @@ def pack(**changes: Any) -> Pack:
 
 def failed(document: Pack) -> dict[str, str]:
     checks = evidence.check(document, expected=PRINT)
-    return {check.name: check.detail for check in checks if check.state is State.FAILED}
+    return {check.name: check.detail for check in checks if check.state is CheckState.FAILED}
 
 
 def test_a_pack_proves_itself_also_after_it_was_a_file() -> None:
     read = evidence.parse(evidence.file_bytes(pack()))
     assert read == pack()
     checks = evidence.check(read, expected=PRINT)
-    assert {check.state for check in checks} == {State.OK}
+    assert {check.state for check in checks} == {CheckState.OK}
     said = {check.name: check.detail for check in checks}
     assert said["chain"] == "seq 3 to 7, every link holds; 1 of them of alerts that were erased"
     assert said["timeline"] == "3 rows, all of this alert"
@@ -301,8 +301,8 @@ def test_a_row_that_the_record_does_not_account_for_fails() -> None:
     rows, others, head = timeline()
     assert "missing" in failed(pack(timeline=rows[:1] + rows[2:]))["chain"]
     assert "missing" in failed(pack(links=others[1:]))["chain"]
-    assert "missing" in failed(pack(head=Head(9, head.hash)))["chain"]
-    assert "further than a pack reaches" in chain_said(pack(head=Head(9, head.hash), links_cut=True))
+    assert "missing" in failed(pack(head=ChainHead(9, head.hash)))["chain"]
+    assert "further than a pack reaches" in chain_said(pack(head=ChainHead(9, head.hash), links_cut=True))
     assert "no head" in failed(pack(head=None))["chain"]
     unplaced = {**rows[2], "seq": None, "prev_hash": None, "hash": None}
     assert "no place" in failed(pack(timeline=[*rows[:2], unplaced]))["timeline"]
@@ -323,13 +323,13 @@ def test_a_pack_holds_the_record_to_what_it_was() -> None:
 
 
 def test_the_key_is_the_expected_one_our_own_or_unknown() -> None:
-    def key(**options: str) -> State:
+    def key(**options: str) -> CheckState:
         return evidence.check(pack(), **options)[-1].state
 
     written = ":".join(PRINT[i : i + 2] for i in range(0, 64, 2)).upper()
-    assert key(expected=PRINT) is key(expected=f" {written}\n") is key(own=PRINT) is State.OK
-    assert key(expected="0" * 64, own=PRINT) is State.FAILED
-    assert key(own="0" * 64) is key() is State.UNKNOWN
+    assert key(expected=PRINT) is key(expected=f" {written}\n") is key(own=PRINT) is CheckState.OK
+    assert key(expected="0" * 64, own=PRINT) is CheckState.FAILED
+    assert key(own="0" * 64) is key() is CheckState.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -379,15 +379,15 @@ def test_and_anywhere(path: tuple[Any, ...], value: Any) -> None:
 def test_the_track_covers_fifteen_minutes_on_both_sides_in_bounds() -> None:
     now = later(60)
 
-    def window(**changes: Any) -> Window:
+    def window(**changes: Any) -> TrackWindow:
         return evidence.window_of({**ALERT, **changes}, now=now)
 
-    assert window() == Window(later(-15), later(45), cut_short=False)
-    assert window(closed_at=None) == Window(later(-15), now, cut_short=False)
+    assert window() == TrackWindow(later(-15), later(45), cut_short=False)
+    assert window(closed_at=None) == TrackWindow(later(-15), now, cut_short=False)
     assert window(closed_at=later(59)).until == now
     assert window(recorded_at=later(-3)).since == later(-18)
     long_ago = window(recorded_at=later(-5000), closed_at=None)
-    assert long_ago == Window(later(-5015), later(-5015 + 1440), cut_short=True)
+    assert long_ago == TrackWindow(later(-5015), later(-5015 + 1440), cut_short=True)
 
 
 def test_values_of_the_database_become_json_without_loss() -> None:

@@ -13,7 +13,7 @@ from nameko.extensions import ENTRYPOINT_EXTENSIONS_ATTR
 from ops.processes import PROCESSES, service_class
 from services.contracts.events import AlertType, Condition, ConditionsEvent
 from services.contracts.families import Fix, FixBatch, Origin
-from services.directory.dead_letters.ownership import BODIES, belongs, event_type_of, spoken_of
+from services.directory.dead_letters.ownership import BODIES, belongs, event_type_of, owners_of
 from services.messaging import event_queue_name
 from services.messaging.consumer import EventHandler
 
@@ -79,4 +79,4 @@ def test_the_event_is_read_off_the_queue() -> None:
     ],
 )
 def test_a_letter_is_a_tenants_when_all_of_it_is(queue: str, body: bytes, mine: bool) -> None:
-    assert belongs(spoken_of(queue, body), 1, {"guard-1": 1, "guard-2": 2}) is mine
+    assert belongs(owners_of(queue, body), 1, {"guard-1": 1, "guard-2": 2}) is mine

@@ -5,18 +5,18 @@ import math
 import pytest
 
 from services.geofencing.rule.accuracy import scatter_m
-from services.geofencing.rule.plausibility import Seen
+from services.geofencing.rule.plausibility import RememberedFix
 from tests.support.square_site import degrees, seen
 
 
-def zigzag(metres: float, *, lat: float = 0.0, lon: float = 0.0) -> list[Seen]:
+def zigzag(metres: float, *, lat: float = 0.0, lon: float = 0.0) -> list[RememberedFix]:
     """Return fixes at `metres` east, west, west, east.
 
     No line through time comes nearer than the mean.
     """
     east = degrees(metres) / math.cos(math.radians(lat))
     return [
-        Seen(10_000_000 * n, lat, (lon + sign * east + 180) % 360 - 180, 8.0)
+        RememberedFix(10_000_000 * n, lat, (lon + sign * east + 180) % 360 - 180, 8.0)
         for n, sign in enumerate((1, -1, -1, 1))
     ]
 
@@ -26,7 +26,7 @@ def test_fewer_than_four_fixes_say_nothing() -> None:
 
 
 def test_fixes_of_one_time_say_nothing() -> None:
-    assert scatter_m([Seen(0, 0.0, degrees(m), 8.0) for m in (0, 50, 100, 150)]) is None
+    assert scatter_m([RememberedFix(0, 0.0, degrees(m), 8.0) for m in (0, 50, 100, 150)]) is None
 
 
 def test_whoever_stands_or_walks_straight_on_does_not_scatter() -> None:
@@ -45,7 +45,7 @@ def test_it_is_the_same_far_north_and_over_the_antimeridian(lat: float, lon: flo
 
 
 def test_north_counts_like_east() -> None:
-    north = [Seen(fix.at_us, fix.lon, 0.0, 8.0) for fix in zigzag(10.0)]
+    north = [RememberedFix(fix.at_us, fix.lon, 0.0, 8.0) for fix in zigzag(10.0)]
     assert scatter_m(north) == pytest.approx(15.132, abs=1e-3)
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from services.contracts.zone_parameters import Confirmation
-from services.geofencing.assignment import Guarded
-from services.geofencing.geometry import Zone
-from services.geofencing.rule.confirmation import Gathered, Needed, Sign, gather
-from services.geofencing.rule.evaluator import BELIEVED_WITHIN, Held, Verdict, Within
-from services.geofencing.rule.fixes import Step, TrackFix
-from services.geofencing.rule.plausibility import Seen
-from services.geofencing.rule.transitions import Transition
+from services.geofencing.assignment import ZoneSubject
+from services.geofencing.geometry import Geofence
+from services.geofencing.rule.confirmation import FixEvidence, GatheredEvidence, NeededEvidence, gather
+from services.geofencing.rule.evaluator import BELIEVED_WITHIN, FixVerdict, RequiredZonesBelief, ZoneBelief
+from services.geofencing.rule.fixes import EvaluatedFix, TrackFix
+from services.geofencing.rule.plausibility import RememberedFix
+from services.geofencing.rule.transitions import ZoneTransition
 from services.geofencing.schedule import parse
 from tests.support.square_site import GUARD, SETTINGS, at, circle, key, seen
 
@@ -23,41 +23,47 @@ THREE = Confirmation(3, 300.0)
 SLOW = circle(enter=THREE, exit=THREE)
 VAULT = circle(zone_id=2, kind="forbidden", name="Vault", enter=THREE, exit=THREE)
 DRIVE = circle(zone_id=3, kind="speed", name="Drive", speed_limit_mps=5.0)
-IN_DRIVE = Held(inside=True, version=1)
+IN_DRIVE = ZoneBelief(inside=True, version=1)
 AT_NIGHT = parse({"weekly": [{"days": ["mon"], "from": "22:00", "to": "23:00"}]})
 
 
 def fix(
-    seconds: float = 0.0, *, speed: float | None = None, error_m: float = E_M, before: Seen | None = None
-) -> Step:
+    seconds: float = 0.0,
+    *,
+    speed: float | None = None,
+    error_m: float = E_M,
+    before: RememberedFix | None = None,
+) -> EvaluatedFix:
     where = seen(seconds, 0.0)
     fact = TrackFix(key(seconds), at(seconds), at(seconds), where.lat, where.lon, 8.0, speed)
-    return Step(fact, where, before, error_radius_m=error_m)
+    return EvaluatedFix(fact, where, before, error_radius_m=error_m)
 
 
-def verdict(held: dict[int, Held] | None = None, of: Step | None = None, guard: Guarded = GUARD) -> Verdict:
-    return Verdict(guard, of or fix(), held or {}, SETTINGS)
+def verdict(
+    held: dict[int, ZoneBelief] | None = None, of: EvaluatedFix | None = None, guard: ZoneSubject = GUARD
+) -> FixVerdict:
+    return FixVerdict(guard, of or fix(), held or {}, SETTINGS)
 
 
-def sign(seconds: float, d: float, weight: float = 0.0, *, error_m: float = E_M) -> Sign:
+def sign(seconds: float, d: float, weight: float = 0.0, *, error_m: float = E_M) -> FixEvidence:
     where = seen(seconds, 0.0)
-    return Sign(key(seconds), where.at_us, where.lat, where.lon, 8.0, error_m, d, weight)
+    return FixEvidence(key(seconds), where.at_us, where.lat, where.lon, 8.0, error_m, d, weight)
 
 
-def one() -> Gathered:
+def one() -> GatheredEvidence:
     """Return evidence of a fix ten seconds ago, of no weight."""
     return gather(None, sign(-10, 0.0))
 
 
 def side(
-    zone: Zone, d: float, *, inside: bool, error_m: float = E_M, gathered: Gathered | None = None
-) -> Held:
-    found = verdict({zone.zone_id: Held(inside, gathered or one(), 1)}, fix(error_m=error_m))
+    zone: Geofence, d: float, *, inside: bool, error_m: float = E_M, gathered: GatheredEvidence | None = None
+) -> ZoneBelief:
+    found = verdict({zone.zone_id: ZoneBelief(inside, gathered or one(), 1)}, fix(error_m=error_m))
     found.zone(zone, d)
-    return found.held.get(zone.zone_id, Held())
+    return found.held.get(zone.zone_id, ZoneBelief())
 
 
-def kinds(found: Verdict) -> list[tuple[str, int | None]]:
+def kinds(found: FixVerdict) -> list[tuple[str, int | None]]:
     return [(transition.kind, transition.zone_id) for transition in found.transitions]
 
 
@@ -81,7 +87,7 @@ EVIDENCE, NEITHER, CONTRARY = 2, 1, 0
         (VAULT, True, -8.0, CONTRARY),
     ],
 )
-def test_the_table_of_evidence(zone: Zone, inside: bool, d: float, count: int) -> None:
+def test_the_table_of_evidence(zone: Geofence, inside: bool, d: float, count: int) -> None:
     held = side(zone, d, inside=inside)
     assert held.inside is inside
     assert (held.gathered.count if held.gathered else 0) == count
@@ -121,7 +127,7 @@ def test_what_confirms_is_the_zones_own_wish_for_that_direction() -> None:
     found = verdict()
     found.zone(quick_in, -3.0)
     assert kinds(found) == [("entered", 1)]
-    assert found.held[1] == Held(inside=True, version=1)
+    assert found.held[1] == ZoneBelief(inside=True, version=1)
     assert side(quick_in, 500.0, inside=True).inside is True
 
 
@@ -132,7 +138,7 @@ def test_of_a_zone_outside_without_evidence_nothing_is_kept() -> None:
 
 
 def test_a_new_version_takes_over_what_was_gathered() -> None:
-    found = verdict({1: Held(inside=True, gathered=one(), version=1)})
+    found = verdict({1: ZoneBelief(inside=True, gathered=one(), version=1)})
     found.zone(circle(version=2, enter=THREE, exit=THREE), 20.0)
     gathered = found.held[1].gathered
     assert gathered is not None
@@ -140,7 +146,7 @@ def test_a_new_version_takes_over_what_was_gathered() -> None:
 
 
 def test_a_zone_that_no_longer_applies_is_left_in_the_version_that_judged_last() -> None:
-    found = verdict({1: Held(inside=True, version=4), 2: Held(gathered=one())})
+    found = verdict({1: ZoneBelief(inside=True, version=4), 2: ZoneBelief(gathered=one())})
     found.gone()
     [left] = found.transitions
     assert (left.kind, left.zone_id, left.zone_version) == ("exited", 1, 4)
@@ -151,15 +157,15 @@ def test_a_zone_that_no_longer_applies_is_left_in_the_version_that_judged_last()
 @pytest.mark.parametrize(
     ("d", "held", "schedule", "expected"),
     [
-        (-1.0, Held(), None, True),
-        (0.0, Held(), None, True),
-        (1.0, Held(), None, False),
-        (1.0, Held(inside=True, version=1), None, True),
-        (-1.0, Held(inside=True, version=1), AT_NIGHT, False),
+        (-1.0, ZoneBelief(), None, True),
+        (0.0, ZoneBelief(), None, True),
+        (1.0, ZoneBelief(), None, False),
+        (1.0, ZoneBelief(inside=True, version=1), None, True),
+        (-1.0, ZoneBelief(inside=True, version=1), AT_NIGHT, False),
     ],
 )
 def test_in_geofence_is_by_belief_or_by_the_point_of_zones_in_force(
-    d: float, held: Held, schedule: Any, expected: bool
+    d: float, held: ZoneBelief, schedule: Any, expected: bool
 ) -> None:
     found = verdict({1: held} if held.inside else {})
     found.zone(circle(schedule=schedule), d)
@@ -169,7 +175,7 @@ def test_in_geofence_is_by_belief_or_by_the_point_of_zones_in_force(
 # Violation
 
 
-def began(found: Verdict, *, before: bool, within: Within) -> Transition:
+def began(found: FixVerdict, *, before: bool, within: RequiredZonesBelief) -> ZoneTransition:
     assert found.violation(before=before, within=within) is not before
     return found.transitions[-1]
 
@@ -179,9 +185,9 @@ def test_whoever_is_sure_to_be_outside_of_all_that_is_required_violates_it() -> 
     for seconds, d in ((0.0, 20.0), (10.0, 40.0)):
         found = verdict(of=fix(seconds))
         found.zone(circle(), d)
-        within = found.within(Within(gathered=gathered), required=True)
+        within = found.within(RequiredZonesBelief(gathered=gathered), required=True)
         gathered = within.gathered
-    assert within == Within(without=True)
+    assert within == RequiredZonesBelief(without=True)
     transition = began(found, before=False, within=within)
     assert (transition.kind, transition.zone_id) == ("violation_began", 1)
     assert (transition.at, transition.confirmed_at) == (at(0), at(10))
@@ -200,9 +206,10 @@ def test_the_nearest_required_zone_counts_and_of_two_as_near_the_lowest_id() -> 
 
 
 @pytest.mark.parametrize(
-    ("d", "needed"), [(31.9, Needed(3, 300.0, 0.0, 24.0, 1, 1)), (32.0, Needed(2, 90.0, 0.0, 16.0))]
+    ("d", "needed"),
+    [(31.9, NeededEvidence(3, 300.0, 0.0, 24.0, 1, 1)), (32.0, NeededEvidence(2, 90.0, 0.0, 16.0))],
 )
-def test_beyond_four_error_radii_the_defaults_say_what_confirms(d: float, needed: Needed) -> None:
+def test_beyond_four_error_radii_the_defaults_say_what_confirms(d: float, needed: NeededEvidence) -> None:
     found = verdict()
     found.zone(SLOW, d)
     gathered = found.within(BELIEVED_WITHIN, required=True).gathered
@@ -233,8 +240,10 @@ def test_out_of_all_that_is_required_and_back_go_by_the_same_table(
 ) -> None:
     found = verdict()
     found.zone(SLOW, d)
-    slow = Needed(3, 300.0, 0.0)
-    within = found.within(Within(without, gather(None, sign(-10, 0.0), needed=slow)), required=True)
+    slow = NeededEvidence(3, 300.0, 0.0)
+    within = found.within(
+        RequiredZonesBelief(without, gather(None, sign(-10, 0.0), needed=slow)), required=True
+    )
     assert within.without is without
     assert (within.gathered.count if within.gathered else 0) == count
 
@@ -249,12 +258,12 @@ def test_a_required_zone_in_force_is_near_or_is_not() -> None:
 def test_a_point_inside_drops_what_was_gathered() -> None:
     found = verdict()
     found.zone(circle(), -1.0)
-    assert found.within(Within(gathered=one()), required=True) == BELIEVED_WITHIN
+    assert found.within(RequiredZonesBelief(gathered=one()), required=True) == BELIEVED_WITHIN
 
 
 def test_a_violation_ends_when_nothing_is_required_any_more() -> None:
     found = verdict()
-    within = found.within(Within(without=True), required=False)
+    within = found.within(RequiredZonesBelief(without=True), required=False)
     transition = began(found, before=True, within=within)
     assert (transition.kind, transition.zone_id, transition.evidence.rule) == (
         "violation_ended",
@@ -264,7 +273,7 @@ def test_a_violation_ends_when_nothing_is_required_any_more() -> None:
 
 
 def test_a_forbidden_zone_that_comes_into_force_round_a_guard_is_a_violation_at_that_fix() -> None:
-    found = verdict({2: Held(inside=True, version=1)})
+    found = verdict({2: ZoneBelief(inside=True, version=1)})
     found.zone(VAULT, -30.0)
     transition = began(found, before=False, within=BELIEVED_WITHIN)
     assert (transition.kind, transition.zone_id) == ("violation_began", 2)
@@ -273,14 +282,14 @@ def test_a_forbidden_zone_that_comes_into_force_round_a_guard_is_a_violation_at_
 
 
 def test_a_forbidden_zone_out_of_force_is_entered_and_violates_nothing() -> None:
-    found = verdict({2: Held(gathered=gather(one(), sign(-5, -40.0, 16.0)))})
+    found = verdict({2: ZoneBelief(gathered=gather(one(), sign(-5, -40.0, 16.0)))})
     found.zone(circle(zone_id=2, kind="forbidden", schedule=AT_NIGHT), -40.0)
     assert found.violation(before=False, within=BELIEVED_WITHIN) is False
     assert kinds(found) == [("entered", 2)]
 
 
 def test_when_both_began_at_one_fix_required_goes_before_forbidden() -> None:
-    found = verdict({2: Held(inside=True, version=1), 4: Held(inside=True, version=1)})
+    found = verdict({2: ZoneBelief(inside=True, version=1), 4: ZoneBelief(inside=True, version=1)})
     found.zone(circle(exit=Confirmation(1, 90.0)), 40.0)
     for zone_id in (2, 4):
         found.zone(circle(zone_id=zone_id, kind="forbidden"), -30.0)
@@ -294,7 +303,7 @@ def test_when_both_began_at_one_fix_required_goes_before_forbidden() -> None:
 
 
 def test_of_two_forbidden_zones_the_lowest_id_is_named() -> None:
-    found = verdict({2: Held(inside=True, version=1), 4: Held(inside=True, version=1)})
+    found = verdict({2: ZoneBelief(inside=True, version=1), 4: ZoneBelief(inside=True, version=1)})
     for zone_id in (4, 2):
         found.zone(circle(zone_id=zone_id, kind="forbidden"), -30.0)
     assert found.violation(before=False, within=BELIEVED_WITHIN) is True
@@ -303,14 +312,16 @@ def test_of_two_forbidden_zones_the_lowest_id_is_named() -> None:
 
 def test_a_violation_that_goes_on_is_no_transition() -> None:
     found = verdict()
-    assert found.violation(before=True, within=Within(without=True)) is True
+    assert found.violation(before=True, within=RequiredZonesBelief(without=True)) is True
     assert found.transitions == ()
 
 
 # Speeding
 
 
-def speeds(*speed: float | None, held: Held = IN_DRIVE, before: Seen | None = None) -> list[str]:
+def speeds(
+    *speed: float | None, held: ZoneBelief = IN_DRIVE, before: RememberedFix | None = None
+) -> list[str]:
     """Return the transitions at fixes ten seconds apart in the drive, 50 m from its edge."""
     found: list[str] = []
     for n, v in enumerate(speed):
@@ -347,10 +358,10 @@ def test_without_a_fix_before_or_time_between_nothing_is_known_of_speed() -> Non
 @pytest.mark.parametrize(
     "zone", [DRIVE, circle(zone_id=3, kind="speed", speed_limit_mps=5.0, schedule=AT_NIGHT)]
 )
-def test_leaving_the_zone_or_its_hours_ends_speeding_at_once(zone: Zone) -> None:
+def test_leaving_the_zone_or_its_hours_ends_speeding_at_once(zone: Geofence) -> None:
     leaving = zone is DRIVE
     gathered = gather(None, sign(-10, 40.0)) if leaving else None
-    look = verdict({3: Held(inside=True, gathered=gathered, version=1, speeding=True)}, fix(speed=9.0))
+    look = verdict({3: ZoneBelief(inside=True, gathered=gathered, version=1, speeding=True)}, fix(speed=9.0))
     look.zone(zone, 40.0 if leaving else -50.0)
     ended = [transition for transition in look.transitions if transition.kind == "speeding_ended"]
     assert [(found.at, found.evidence.rule) for found in ended] == [(at(0), "left")]
@@ -358,7 +369,10 @@ def test_leaving_the_zone_or_its_hours_ends_speeding_at_once(zone: Zone) -> None
 
 def test_transitions_of_one_fix_are_in_order() -> None:
     found = verdict(
-        {5: Held(inside=True, version=1, speeding=True), 2: Held(inside=True, version=1, forbids=True)}
+        {
+            5: ZoneBelief(inside=True, version=1, speeding=True),
+            2: ZoneBelief(inside=True, version=1, forbids=True),
+        }
     )
     found.zone(circle(zone_id=4, enter=Confirmation(1, 90.0)), -10.0)
     found.gone()

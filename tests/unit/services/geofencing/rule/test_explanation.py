@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.geofencing.rule.explanation import Told, explain
-from services.geofencing.rule.transitions import Evidence, EvidenceFix
+from services.geofencing.rule.explanation import ExplainedTransition, explain
+from services.geofencing.rule.transitions import EvidenceFix, TransitionEvidence
 
 AT = datetime(2026, 3, 2, 21, 14, 5, tzinfo=UTC)
 
@@ -14,9 +14,9 @@ def fix(distance_m: float | None, seconds: int = 0, **more: Any) -> EvidenceFix:
     return EvidenceFix("00", at, 1.0, 2.0, more.pop("radius_m", 8.0), distance_m=distance_m, **more)
 
 
-def told(kind: str = "exited", **changes: Any) -> Told:
+def told(kind: str = "exited", **changes: Any) -> ExplainedTransition:
     distances = (14.0, 26.0, 41.0)
-    usual = Evidence(
+    usual = TransitionEvidence(
         rule="fixes",
         fixes=tuple(fix(d, 10 * n) for n, d in enumerate(distances)),
         count=3,
@@ -26,11 +26,11 @@ def told(kind: str = "exited", **changes: Any) -> Told:
         fixes_needed=2,
     )
     base = {"zone_name": "Dock", "zone_version": 3, "at": AT, "confirmed_at": AT + timedelta(seconds=20)}
-    return Told(**{"guard_id": "guard-7", "kind": kind, "evidence": usual, **base, **changes})
+    return ExplainedTransition(**{"guard_id": "guard-7", "kind": kind, "evidence": usual, **base, **changes})
 
 
-def evidence(**changes: Any) -> Evidence:
-    return Evidence(**{"rule": "fixes", "fixes": (fix(-3.0),), "count": 1, **changes})
+def evidence(**changes: Any) -> TransitionEvidence:
+    return TransitionEvidence(**{"rule": "fixes", "fixes": (fix(-3.0),), "count": 1, **changes})
 
 
 def test_an_exit_says_by_how_much_with_what_error_and_what_was_needed() -> None:

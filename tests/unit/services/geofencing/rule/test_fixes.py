@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.contracts.families import Fix, Origin
-from services.geofencing.rule.fixes import Step, TrackFix, track_fix_of
-from services.geofencing.rule.plausibility import Seen
+from services.geofencing.rule.fixes import EvaluatedFix, TrackFix, track_fix_of
+from services.geofencing.rule.plausibility import RememberedFix
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-SEEN = Seen(0, 1.0, 2.0, 8.0)
+SEEN = RememberedFix(0, 1.0, 2.0, 8.0)
 
 
 def message(*, accuracy: float | None = None, speed: float | None = None) -> Fix:
@@ -32,11 +32,11 @@ def test_the_fact_has_the_identity_times_and_place_of_the_message() -> None:
 @pytest.mark.parametrize("late_s", [-60.0, 0.0, 60.0])
 def test_zones_are_asked_for_the_earlier_of_both_times(late_s: float) -> None:
     received_at = NOON + timedelta(seconds=late_s)
-    step = Step(TrackFix(b"k" * 16, NOON, received_at, 1.0, 2.0), SEEN)
+    step = EvaluatedFix(TrackFix(b"k" * 16, NOON, received_at, 1.0, 2.0), SEEN)
     assert step.zone_time == min(NOON, received_at)
 
 
 def test_a_speed_that_is_doubted_is_not_claimed() -> None:
     fact = TrackFix(b"k" * 16, NOON, NOON, 1.0, 2.0, None, 30.0)
-    assert Step(fact, SEEN).speed_mps == 30.0
-    assert Step(fact, SEEN, speed_doubted=True).speed_mps is None
+    assert EvaluatedFix(fact, SEEN).speed_mps == 30.0
+    assert EvaluatedFix(fact, SEEN, speed_doubted=True).speed_mps is None

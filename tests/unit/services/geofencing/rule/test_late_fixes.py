@@ -9,23 +9,23 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from services.geofencing.geometry import Zone
+from services.geofencing.geometry import Geofence
 from services.geofencing.rule.late_fixes import (
     BEGINNING,
     END,
-    Changes,
     Checkpoint,
-    Implausible,
-    Mending,
-    Recorded,
-    RecordedTransition,
+    FixOnRecord,
+    ImplausibleRecord,
+    LateFixRepair,
+    RecordChanges,
+    TransitionOnRecord,
     implausible_of,
-    mend,
     period_of,
     position_of,
+    repair,
 )
-from services.geofencing.rule.track import Belief, Step, TrackFix
-from tests.support.square_site import GUARD, at, circle, fix, judge, judged, key, told, walk
+from services.geofencing.rule.track import Belief, EvaluatedFix, TrackFix
+from tests.support.square_site import GUARD, at, circle, fix, judge, judged_fixes, key, transition_rows, walk
 
 YARD = circle()
 OUT = walk(60, 80, 100, 120, 140)
@@ -36,20 +36,20 @@ STANDS = [*walk(0, 0), *walk(0, 0, start_s=900), *walk(0, 0, start_s=1800)]
 
 
 class Record(NamedTuple):
-    recorded: list[Recorded]
+    recorded: list[FixOnRecord]
     checkpoints: list[Checkpoint]
-    transitions: list[RecordedTransition]
+    transitions: list[TransitionOnRecord]
 
 
-def record(fixes: Sequence[TrackFix], zones: Iterable[Zone] = (YARD,)) -> Record:
+def record(fixes: Sequence[TrackFix], zones: Iterable[Geofence] = (YARD,)) -> Record:
     """Return the record of fixes in their order, with a checkpoint at the first fix of each period."""
     found, periods = Record([], [], []), set()
     belief: Belief | None = None
     for one in fixes:
-        belief, [step] = judged(zones, [one], belief)
-        found.recorded.append(Recorded(one, (step.in_geofence, step.violation), implausible_of(step)))
+        belief, [step] = judged_fixes(zones, [one], belief)
+        found.recorded.append(FixOnRecord(one, (step.in_geofence, step.violation), implausible_of(step)))
         found.transitions.extend(
-            RecordedTransition(t.id, False, position_of(one), t.zone_version, t.evidence)
+            TransitionOnRecord(t.id, False, position_of(one), t.zone_version, t.evidence)
             for t in step.transitions
         )
         if period_of(one.recorded_at) not in periods:
@@ -58,11 +58,11 @@ def record(fixes: Sequence[TrackFix], zones: Iterable[Zone] = (YARD,)) -> Record
     return found
 
 
-def mended(before: Record, *late: TrackFix) -> tuple[Belief | None, Changes]:
-    return mend(judge(YARD), GUARD, late, *before)
+def mended(before: Record, *late: TrackFix) -> tuple[Belief | None, RecordChanges]:
+    return repair(judge(YARD), GUARD, late, *before)
 
 
-def seconds_of(steps: Iterable[Step]) -> list[float]:
+def seconds_of(steps: Iterable[EvaluatedFix]) -> list[float]:
     return [(step.fix.recorded_at - at(0)).total_seconds() for step in steps]
 
 
@@ -75,7 +75,7 @@ def test_a_violation_that_was_none_is_taken_back() -> None:
     assert changes.transitions == []
     assert seconds_of(changes.steps) == [35, 40]
     assert [(step.in_geofence, step.violation) for step in changes.steps] == [(True, False)] * 2
-    assert belief == judged([YARD], [*OUT[:4], BACK, OUT[4]])[0]
+    assert belief == judged_fixes([YARD], [*OUT[:4], BACK, OUT[4]])[0]
 
 
 def test_a_violation_that_only_late_fixes_show_is_found_with_its_confirming_fix() -> None:
@@ -117,7 +117,9 @@ def test_a_checkpoint_at_which_something_else_is_believed_is_written_anew() -> N
     assert belief is not None
     assert (
         belief
-        == judged([YARD], sorted([*walk(0, 0), fix(899, 0.0), *walk(0, 0, start_s=900)], key=position_of))[0]
+        == judged_fixes(
+            [YARD], sorted([*walk(0, 0), fix(899, 0.0), *walk(0, 0, start_s=900)], key=position_of)
+        )[0]
     )
 
 
@@ -128,7 +130,7 @@ def test_a_period_that_had_no_fix_gets_its_checkpoint() -> None:
 
 def test_a_fix_before_all_others_is_judged_from_nothing() -> None:
     before = record(walk(60, 80, 100, start_s=20))
-    mending = Mending(judge(YARD), GUARD, None, [fix(0, 40.0)])
+    mending = LateFixRepair(judge(YARD), GUARD, None, [fix(0, 40.0)])
     assert mending.after == BEGINNING
     assert mending.go_on(*before) is True
     assert [t.kind for t, _ in mending.changes.transitions] == ["entered"]
@@ -138,7 +140,7 @@ def test_a_fix_before_all_others_is_judged_from_nothing() -> None:
 def test_piece_by_piece_comes_to_the_same_as_all_at_once() -> None:
     before = record([*OUT, *walk(160, 160, start_s=900), *walk(160, 160, start_s=1800)])
     belief, changes = mended(before, BACK)
-    mending = Mending(judge(YARD), GUARD, before.checkpoints[0], [BACK])
+    mending = LateFixRepair(judge(YARD), GUARD, before.checkpoints[0], [BACK])
     cuts = [position_of(BACK), position_of(OUT[-1]), END]
     ended = []
     for until in cuts:
@@ -178,7 +180,7 @@ def test_a_late_fix_that_is_not_believed_is_on_record_and_changes_nothing_else()
     [step] = changes.steps
     assert (step.implausible, step.in_geofence, step.violation) == ("mock", True, False)
     assert (changes.transitions, changes.superseded) == ([], [])
-    assert belief == judged([YARD], OUT)[0]
+    assert belief == judged_fixes([YARD], OUT)[0]
 
 
 def test_a_fix_that_is_a_teleport_only_by_what_came_late_is_marked_so() -> None:
@@ -202,10 +204,10 @@ def test_a_period_is_a_quarter_of_an_hour(seconds: float, period: int) -> None:
 
 
 def test_what_was_believed_needs_no_reason() -> None:
-    _, steps = judged([YARD], [*walk(0, 0), fix(20, 0.0, mock=True)])
+    _, steps = judged_fixes([YARD], [*walk(0, 0), fix(20, 0.0, mock=True)])
     assert implausible_of(steps[0]) is None
-    assert implausible_of(steps[2]) == Implausible("mock", {})
-    assert told(steps) == [("entered", 1, 0, 10)]
+    assert implausible_of(steps[2]) == ImplausibleRecord("mock", {})
+    assert transition_rows(steps) == [("entered", 1, 0, 10)]
 
 
 def dense(count: int) -> Record:
@@ -217,8 +219,8 @@ def dense(count: int) -> Record:
     found = Record([], [], [])
     belief: Belief | None = None
     for start in range(0, count, 100):
-        belief, steps = judged((YARD,), fixes[start : start + 100], belief)
-        found.recorded.extend(Recorded(step.fix, (step.in_geofence, step.violation)) for step in steps)
+        belief, steps = judged_fixes((YARD,), fixes[start : start + 100], belief)
+        found.recorded.extend(FixOnRecord(step.fix, (step.in_geofence, step.violation)) for step in steps)
         found.checkpoints.append(Checkpoint(position_of(steps[-1].fix), belief))
     return found
 
@@ -229,9 +231,9 @@ def looked_at(before: Record, *late: TrackFix) -> int:
     start = max((c for c in before.checkpoints if c.position < first), key=lambda c: c.position, default=None)
     after = BEGINNING if start is None else start.position
     ahead = [c for c in before.checkpoints if c.position > after]
-    mending, count = Mending(judge(YARD), GUARD, start, late, ahead), 0
+    mending, count = LateFixRepair(judge(YARD), GUARD, start, late, ahead), 0
     while True:
-        since, until = mending.after, mending.look_until()
+        since, until = mending.after, mending.read_until()
         piece = [item for item in before.recorded if since < item.position <= until]
         count += len(piece)
         checkpoints = [c for c in ahead if since < c.position <= until]

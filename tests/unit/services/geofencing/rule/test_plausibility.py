@@ -8,8 +8,8 @@ import pytest
 from services.geofencing.rule.plausibility import (
     PLAUSIBLE,
     Plausibility,
-    Seen,
-    Suspects,
+    RememberedFix,
+    TeleportSuspects,
     assess,
     doubted,
     own_radius_m,
@@ -23,9 +23,9 @@ DROVE = [seen(-10, -200.0), seen(0, 0.0)]
 
 
 def asked(
-    fix: Seen,
-    memory: list[Seen],
-    suspects: Suspects | None = None,
+    fix: RememberedFix,
+    memory: list[RememberedFix],
+    suspects: TeleportSuspects | None = None,
     *,
     mock: bool = False,
 ) -> Plausibility:
@@ -47,21 +47,21 @@ def test_the_first_fix_is_believed_wherever_it_is() -> None:
 
 
 def test_a_mock_position_is_none_and_changes_nothing() -> None:
-    suspects = Suspects(2, 0, seen(5, 9_000.0))
+    suspects = TeleportSuspects(2, 0, seen(5, 9_000.0))
     found = asked(seen(10, 0.0), GATE, suspects, mock=True)
     assert (found.reason, found.suspects) == ("mock", suspects)
 
 
 @pytest.mark.parametrize("memory", [[], GATE], ids=["first", "later"])
-def test_a_fix_at_exactly_0_0_is_no_fix_and_changes_nothing(memory: list[Seen]) -> None:
-    suspects = Suspects(2, 0, seen(5, 9_000.0))
-    found = asked(Seen(10_000_000, -0.0, 0.0, 8.0), memory, suspects)
+def test_a_fix_at_exactly_0_0_is_no_fix_and_changes_nothing(memory: list[RememberedFix]) -> None:
+    suspects = TeleportSuspects(2, 0, seen(5, 9_000.0))
+    found = asked(RememberedFix(10_000_000, -0.0, 0.0, 8.0), memory, suspects)
     assert (found.reason, found.suspects) == ("no_fix", suspects)
 
 
 @pytest.mark.parametrize(("lat", "lon"), [(0.0, 9.5), (51.5, 0.0), (1e-6, 0.0)])
 def test_the_equator_and_the_meridian_of_greenwich_are_places(lat: float, lon: float) -> None:
-    assert asked(Seen(0, lat, lon, 8.0), []) == PLAUSIBLE
+    assert asked(RememberedFix(0, lat, lon, 8.0), []) == PLAUSIBLE
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_two_fixes_of_one_moment_are_a_second_apart(east_m: float, reason: str |
     ids=["stood, near", "stood, far", "drove, near", "drove, far"],
 )
 def test_within_a_minute_nobody_leaps_200_m_off_their_way(
-    memory: list[Seen], east_m: float, reason: str | None
+    memory: list[RememberedFix], east_m: float, reason: str | None
 ) -> None:
     assert asked(seen(10, east_m), memory).reason == reason
 
@@ -136,7 +136,7 @@ def test_a_teleport_says_from_where_how_far_and_in_what_time() -> None:
         "from_lat": pytest.approx(0.0, abs=1e-9),
         "from_lon": 0.0,
     }
-    assert found.suspects == Suspects(1, seen(10, 5000.0).at_us, seen(10, 5000.0))
+    assert found.suspects == TeleportSuspects(1, seen(10, 5000.0).at_us, seen(10, 5000.0))
 
 
 def test_teleports_that_agree_over_half_a_minute_are_true_after_all() -> None:
@@ -153,7 +153,7 @@ def test_teleports_that_agree_over_half_a_minute_are_true_after_all() -> None:
 def test_teleports_that_do_not_agree_begin_anew() -> None:
     first = asked(seen(10, 5000.0), GATE).suspects
     second = asked(seen(20, -5000.0), GATE, first).suspects
-    assert second == Suspects(1, seen(20, 0.0).at_us, seen(20, -5000.0))
+    assert second == TeleportSuspects(1, seen(20, 0.0).at_us, seen(20, -5000.0))
 
 
 def test_time_that_went_by_with_teleports_brings_nobody_anywhere() -> None:

@@ -11,7 +11,7 @@ from services.geofencing.rule.repair_budget import (
     LONGEST_HOLD_S,
     SHARE,
     WHILE_REPAIRED_S,
-    Density,
+    CheckpointCounter,
     RepairShare,
 )
 
@@ -76,7 +76,7 @@ def test_direct_repairs_take_no_more_than_their_share(took: list[float], gap_s: 
 
 
 def test_a_checkpoint_is_due_before_too_many_fixes_since_the_last_one() -> None:
-    density = Density(most=250)
+    density = CheckpointCounter(most=250)
     due = [density.is_due("guard-1", 50) for _ in range(12)]
     assert [number for number, is_due in enumerate(due) if is_due] == [5, 10]
     assert not density.is_due("guard-2", 1000)

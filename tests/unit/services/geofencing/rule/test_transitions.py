@@ -4,26 +4,26 @@ from typing import Any
 
 import msgspec
 
-from services.geofencing.rule.confirmation import Change, Needed, Sign
-from services.geofencing.rule.transitions import Evidence, Transition, transition
+from services.geofencing.rule.confirmation import BeliefChange, FixEvidence, NeededEvidence
+from services.geofencing.rule.transitions import TransitionEvidence, ZoneTransition, transition
 from tests.support.square_site import at, circle
 
 YARD = circle(version=3, name="Yard")
 
 
-def sign(seconds: int, **changes: Any) -> Sign:
+def sign(seconds: int, **changes: Any) -> FixEvidence:
     at_us = round(at(seconds).timestamp() * 1_000_000)
-    usual = Sign(bytes([seconds]) * 16, at_us, 1.5, 2.5, 7.0, 8.04, 20.06, 6.257)
+    usual = FixEvidence(bytes([seconds]) * 16, at_us, 1.5, 2.5, 7.0, 8.04, 20.06, 6.257)
     return msgspec.structs.replace(usual, **changes)
 
 
-def change(*signs: Sign, **changes: Any) -> Change:
-    return Change(**{"rule": "fixes", "signs": signs, "count": len(signs), **changes})
+def change(*signs: FixEvidence, **changes: Any) -> BeliefChange:
+    return BeliefChange(**{"rule": "fixes", "signs": signs, "count": len(signs), **changes})
 
 
 def exited(
-    guard: str = "guard-1", kind: str = "exited", zone_id: int | None = 1, of: Change | None = None
-) -> Transition:
+    guard: str = "guard-1", kind: str = "exited", zone_id: int | None = 1, of: BeliefChange | None = None
+) -> ZoneTransition:
     return transition(
         guard, kind, of or change(sign(0), sign(10)), zone_id=zone_id, zone_version=3, zone=YARD
     )
@@ -54,7 +54,7 @@ def test_it_began_with_the_first_evidence_and_was_sure_with_the_last() -> None:
 
 
 def test_what_was_needed_stands_beside_what_there_was() -> None:
-    needed = Needed(fixes=2, seconds=90.0, hold_s=5.0, weight=16.0)
+    needed = NeededEvidence(fixes=2, seconds=90.0, hold_s=5.0, weight=16.0)
     evidence = exited(
         of=change(sign(0), sign(10), count=12, weight=22.254, seconds=10.0, needed=needed)
     ).evidence
@@ -77,7 +77,7 @@ def test_a_fix_is_shown_to_decimetres_and_survives_json() -> None:
         "distance_m": 20.1,
         "weight": 6.26,
     }
-    assert msgspec.json.decode(msgspec.json.encode(evidence), type=Evidence) == evidence
+    assert msgspec.json.decode(msgspec.json.encode(evidence), type=TransitionEvidence) == evidence
 
 
 def test_what_is_beyond_all_reach_has_no_distance() -> None:

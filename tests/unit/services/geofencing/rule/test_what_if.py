@@ -6,10 +6,10 @@ import pytest
 from shapely.geometry import Point
 
 from services.contracts.zone_parameters import Confirmation
-from services.geofencing.geometry import Zone, ZoneIndex
+from services.geofencing.geometry import Geofence, ZoneIndex
 from services.geofencing.rule import what_if as trial_module
-from services.geofencing.rule.track import Guarded, Judge, TrackFix
-from services.geofencing.rule.what_if import GuardDifference, Trial, as_if_always, edited_zones
+from services.geofencing.rule.track import Judge, TrackFix, ZoneSubject
+from services.geofencing.rule.what_if import GuardChanges, GuardTrial, as_if_always, edited_zones
 from services.platform import config
 
 SINCE = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -19,9 +19,9 @@ SETTINGS = config.load(environ={}).location
 OFTEN = Confirmation(2, 90.0)
 
 
-def circle(zone_id: int = 1, radius_m: float = 200, *, north_m: float = 0, **changes: object) -> Zone:
+def circle(zone_id: int = 1, radius_m: float = 200, *, north_m: float = 0, **changes: object) -> Geofence:
     fields = {"kind": "required", "name": f"Yard {zone_id}", "time_zone": "Asia/Kolkata", **changes}
-    return Zone(
+    return Geofence(
         zone_id=zone_id,
         area=Point(LON, LAT + north_m * METRE),
         radius_m=radius_m,
@@ -41,18 +41,18 @@ def walk(*metres: float, first: int = 0) -> list[TrackFix]:
     return [fix(north, nth) for nth, north in enumerate(metres, first)]
 
 
-def tried(today: list[Zone], edited: list[Zone], *pieces: list[TrackFix]) -> GuardDifference:
+def tried(today: list[Geofence], edited: list[Geofence], *pieces: list[TrackFix]) -> GuardChanges:
     sides = [
         (Judge(ZoneIndex(zones), SETTINGS), {zone.zone_id: zone for zone in zones})
         for zones in (today, edited)
     ]
-    trial = Trial(Guarded("guard-7"), sides[0], sides[1], since=SINCE)
+    trial = GuardTrial(ZoneSubject("guard-7"), sides[0], sides[1], since=SINCE)
     for piece in pieces:
         trial.take(piece)
     return trial.difference()
 
 
-def kinds(moments: list[trial_module.Moment]) -> list[str]:
+def kinds(moments: list[trial_module.OneSidedTransition]) -> list[str]:
     return [moment.kind for moment in moments]
 
 

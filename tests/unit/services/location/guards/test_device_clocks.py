@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from services.contracts.families import Fix, Origin
-from services.ingestion.clock_offset import RIGHT, Clock
+from services.ingestion.clock_offset import RIGHT, SourceClock
 from services.location.guards.device_clocks import (
     CORRECTED,
     correct,
     is_late_by_us,
     is_near,
     known_time,
-    needs_no_look,
+    needs_no_correction,
 )
 from tests.support.square_site import at
 
@@ -41,8 +41,8 @@ def test_a_right_clock_costs_nothing_and_changes_nothing() -> None:
 def test_a_fix_within_a_quarter_of_a_minute_is_near(ahead_s: float, near: bool) -> None:
     origin = heard(ahead_s, 0).origin
     assert is_near(origin) is near
-    assert needs_no_look(origin, RIGHT) is near
-    assert not needs_no_look(origin, Clock(-360.0))
+    assert needs_no_correction(origin, RIGHT) is near
+    assert not needs_no_correction(origin, SourceClock(-360.0))
 
 
 def test_a_time_that_is_not_believed_teaches_nothing() -> None:
@@ -86,7 +86,7 @@ def test_what_was_kept_in_a_gap_is_late_and_not_of_a_slow_clock() -> None:
 
 
 def test_a_buffered_fix_is_corrected_by_what_is_known_and_teaches_nothing() -> None:
-    known = Clock(-360.0)
+    known = SourceClock(-360.0)
     [found], clock = correct([heard(-1000, 0, buffered=True)], known, None)
     assert found.origin.recorded_at == at(-640)
     assert clock == known
@@ -95,7 +95,7 @@ def test_a_buffered_fix_is_corrected_by_what_is_known_and_teaches_nothing() -> N
 def test_a_fix_that_was_corrected_before_says_so_once() -> None:
     fix = heard(-360, 0)
     fix = msgspec.structs.replace(fix, origin=msgspec.structs.replace(fix.origin, quality=(CORRECTED,)))
-    [found], _ = correct([fix], Clock(-360.0), None)
+    [found], _ = correct([fix], SourceClock(-360.0), None)
     assert found.origin.quality == (CORRECTED,)
 
 
@@ -111,7 +111,7 @@ def test_a_fix_that_was_corrected_before_says_so_once() -> None:
     ],
 )
 def test_what_is_known_already_gives_a_time(fix: Fix, offset_s: float | None, expected_s: float) -> None:
-    assert known_time(fix.origin, Clock(offset_s)) == at(expected_s)
+    assert known_time(fix.origin, SourceClock(offset_s)) == at(expected_s)
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,22 @@ Receivers that jump now and then are covered too.
 import pytest
 
 from services.contracts.events import AlertType, Condition
-from services.geofencing.rule.track import Step
-from services.location.guards.two_devices import QUIET, Jumping, conclude
-from tests.support.square_site import circle, fix, judged
+from services.geofencing.rule.track import EvaluatedFix
+from services.location.guards.two_devices import QUIET, RememberedJumps, conclude
+from tests.support.square_site import circle, fix, judged_fixes
 
 FAR_M = 3_300.0
 
 
-def turns(pattern: str, *, every_s: float = 5.0) -> list[Step]:
+def turns(pattern: str, *, every_s: float = 5.0) -> list[EvaluatedFix]:
     """Return the steps of one fix for each letter: `a` at the gate, `b` far away."""
     fixes = [fix(every_s * n, FAR_M if letter == "b" else 0.0) for n, letter in enumerate(pattern)]
-    return judged([circle()], fixes)[1]
+    return judged_fixes([circle()], fixes)[1]
 
 
-def concluded(steps: list[Step], before: Jumping = QUIET) -> tuple[Jumping, Condition | None]:
+def concluded(
+    steps: list[EvaluatedFix], before: RememberedJumps = QUIET
+) -> tuple[RememberedJumps, Condition | None]:
     return conclude(steps, before, guard_id="guard-1", tenant_id=7, site_id=5)
 
 
@@ -77,5 +79,5 @@ def test_forty_believed_fixes_in_a_row_end_it() -> None:
 
 
 def test_what_is_neither_believed_nor_a_jump_changes_nothing() -> None:
-    _, steps = judged([circle()], [fix(n, 0.0, mock=True) for n in range(9)])
-    assert concluded(steps, Jumping(3.0, False)) == (Jumping(3.0, False), None)
+    _, steps = judged_fixes([circle()], [fix(n, 0.0, mock=True) for n in range(9)])
+    assert concluded(steps, RememberedJumps(3.0, False)) == (RememberedJumps(3.0, False), None)

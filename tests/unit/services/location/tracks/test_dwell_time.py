@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.location.tracks.dwell_time import Crossing, Stay, by_day, day_bounds, stays
+from services.location.tracks.dwell_time import ZoneCrossing, ZoneStay, by_day, day_bounds, stays
 
 SINCE, UNTIL = datetime(2026, 3, 28, tzinfo=UTC), datetime(2026, 3, 31, tzinfo=UTC)
 
@@ -14,11 +14,11 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(f"2026-{text}+00:00")
 
 
-def crossing(text: str, entered: bool, guard: str = "g", zone: int = 1) -> Crossing:
-    return Crossing(guard, zone, at(text), entered)
+def crossing(text: str, entered: bool, guard: str = "g", zone: int = 1) -> ZoneCrossing:
+    return ZoneCrossing(guard, zone, at(text), entered)
 
 
-def spans(found: list[Stay]) -> list[tuple[datetime, datetime, bool]]:
+def spans(found: list[ZoneStay]) -> list[tuple[datetime, datetime, bool]]:
     return [(stay.begin, stay.end, stay.open) for stay in found]
 
 
@@ -52,7 +52,7 @@ def test_an_exit_without_an_entry_counts_nothing() -> None:
 )
 def test_a_day_on_which_clocks_change_has_23_or_25_hours(day: date, hours: int) -> None:
     begin, end = day_bounds(day, ZoneInfo("Europe/Berlin"))
-    whole = Stay("g", 1, begin - timedelta(days=2), end + timedelta(days=2), False)
+    whole = ZoneStay("g", 1, begin - timedelta(days=2), end + timedelta(days=2), False)
     [found] = [row for row in by_day([whole], {1: "Europe/Berlin"}) if row.day == day]
     assert found.seconds == hours * 3600
 
@@ -65,7 +65,7 @@ def test_a_midnight_that_is_left_out_is_the_moment_of_the_change() -> None:
 
 
 def test_days_are_those_of_each_zones_time_zone() -> None:
-    stay = Stay("g", 1, at("03-28T18:00"), at("03-28T19:00"), False)
+    stay = ZoneStay("g", 1, at("03-28T18:00"), at("03-28T19:00"), False)
     other = stay._replace(zone_id=2, open=True)
     rows = by_day([stay, other, stay], {1: "Asia/Kolkata"})
     assert [(r.zone_id, r.day.day, r.seconds, r.stays, r.open) for r in rows] == [
@@ -82,7 +82,7 @@ def test_days_are_those_of_each_zones_time_zone() -> None:
 )
 def test_days_add_up_to_the_stay(start: int, length: int, zone: str) -> None:
     begin = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=start)
-    rows = by_day([Stay("g", 1, begin, begin + timedelta(seconds=length), False)], {1: zone})
+    rows = by_day([ZoneStay("g", 1, begin, begin + timedelta(seconds=length), False)], {1: zone})
     assert sum(row.seconds for row in rows) == pytest.approx(length)
     assert [row.day for row in rows] == sorted({row.day for row in rows})
     assert all(row.seconds <= 25 * 3600 for row in rows)

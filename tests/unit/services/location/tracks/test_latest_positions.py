@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 from services.contracts.events import FeedPosition
-from services.location.tracks.latest_positions import Newest
+from services.location.tracks.latest_positions import LatestPositions
 
 
 def position(guard: str, second: int) -> FeedPosition:
@@ -10,7 +10,7 @@ def position(guard: str, second: int) -> FeedPosition:
 
 
 def test_only_the_newest_of_each_guard_is_handed_out_and_only_once() -> None:
-    newest = Newest()
+    newest = LatestPositions()
     for item in (position("a", 1), position("a", 3), position("a", 2), position("b", 1)):
         newest.put(1, item)
     assert newest.tenants() == [1]
@@ -20,7 +20,7 @@ def test_only_the_newest_of_each_guard_is_handed_out_and_only_once() -> None:
 
 
 def test_what_could_not_be_sent_waits_again_unless_something_newer_came() -> None:
-    newest = Newest()
+    newest = LatestPositions()
     newest.put(1, position("a", 5))
     newest.put_back(1, [position("a", 1), position("b", 1)])
     assert sorted((p.guard_id, p.recorded_at.second) for p in newest.take(1)) == [("a", 5), ("b", 1)]

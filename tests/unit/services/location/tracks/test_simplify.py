@@ -6,21 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contracts.errors import Refused
-from services.location.tracks.simplify import TrackPoint, thin
+from services.location.tracks.simplify import StoredTrackPoint, thin
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
 
-def point(second: float, lat: float = 12.0, lon: float = 77.0, **more: object) -> TrackPoint:
+def point(second: float, lat: float = 12.0, lon: float = 77.0, **more: object) -> StoredTrackPoint:
     at = START + timedelta(seconds=second)
-    return TrackPoint(recorded_at=at, received_at=at, lat=lat, lon=lon, **more)  # type: ignore[arg-type]
+    return StoredTrackPoint(recorded_at=at, received_at=at, lat=lat, lon=lon, **more)  # type: ignore[arg-type]
 
 
-def straight(count: int) -> list[TrackPoint]:
+def straight(count: int) -> list[StoredTrackPoint]:
     return [point(10 * n, lon=77.0 + n * 1e-4) for n in range(count)]
 
 
-def seconds(points: list[TrackPoint]) -> list[float]:
+def seconds(points: list[StoredTrackPoint]) -> list[float]:
     return [(p.recorded_at - START).total_seconds() for p in points]
 
 

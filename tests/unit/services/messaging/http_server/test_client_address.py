@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.contracts.errors import Forbidden
 from services.messaging.http_server.client_address import (
-    Networks,
+    NetworkList,
     check_allowed,
     client_of,
     holder_of,
@@ -20,8 +20,8 @@ from services.messaging.http_server.client_address import (
 )
 from services.platform import config
 
-PROXIES = Networks("10.0.0.1, 10.0.9.0/24, fd00::/8")
-NOBODY = Networks("")
+PROXIES = NetworkList("10.0.0.1, 10.0.9.0/24, fd00::/8")
+NOBODY = NetworkList("")
 
 
 def test_without_trusted_proxies_the_header_says_nothing() -> None:
@@ -59,18 +59,18 @@ def test_a_trusted_proxy_that_says_no_address_is_refused() -> None:
 
 def test_ipv4_over_an_ipv6_socket_is_ipv4() -> None:
     assert client_of("::ffff:10.0.0.1", "203.0.113.9", trusted=PROXIES) == "203.0.113.9"
-    check_allowed(client_of("::ffff:127.0.0.1", "", trusted=NOBODY), allowed=Networks("127.0.0.1/32"))
+    check_allowed(client_of("::ffff:127.0.0.1", "", trusted=NOBODY), allowed=NetworkList("127.0.0.1/32"))
 
 
 @given(st.ip_addresses(), st.text(max_size=80))
 def test_no_header_of_a_stranger_changes_who_it_is(peer: ipaddress.IPv4Address, header: str) -> None:
-    trusted = Networks("10.0.0.1")
+    trusted = NetworkList("10.0.0.1")
     if client_of(str(peer), "", trusted=NOBODY) != "10.0.0.1":
         assert client_of(str(peer), header, trusted=trusted) == client_of(str(peer), "", trusted=trusted)
 
 
 def test_metrics_are_for_the_listed_networks_only() -> None:
-    allowed = Networks("127.0.0.1/32, 10.0.0.0/8")
+    allowed = NetworkList("127.0.0.1/32, 10.0.0.0/8")
     check_allowed("127.0.0.1", allowed=allowed)
     check_allowed("10.1.2.3", allowed=allowed)
     for stranger in ("192.168.1.1", "::1", "", "no address"):
@@ -84,7 +84,7 @@ def test_what_is_no_network_lets_nobody_in_and_is_named() -> None:
         "VIGIL_TRUSTED_PROXIES": "proxy.example.com",
     }
     noc = config.load(Path("config.yaml"), environ=environ).noc
-    allowed = Networks(noc.metrics_allowed_ips)
+    allowed = NetworkList(noc.metrics_allowed_ips)
     check_allowed("10.1.2.3", allowed=allowed)
     with pytest.raises(Forbidden):
         check_allowed("10.2.0.1", allowed=allowed)

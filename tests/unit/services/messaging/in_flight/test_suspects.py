@@ -1,18 +1,18 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.messaging.in_flight.suspects import Turns
+from services.messaging.in_flight.suspects import SuspectTurns
 
 
 def test_all_run_at_once_when_none_is_suspected() -> None:
-    turns, started = Turns(), []
+    turns, started = SuspectTurns(), []
     for name in "abc":
         turns.enter(lambda name=name: started.append(name), alone=False)
     assert started == ["a", "b", "c"]
 
 
 def test_a_suspect_waits_for_all_before_it_and_all_behind_wait_for_the_suspect() -> None:
-    turns, started = Turns(), []
+    turns, started = SuspectTurns(), []
     for name in "abSdSf":
         turns.enter(lambda name=name: started.append(name), alone=name == "S")
     assert started == ["a", "b"]
@@ -30,7 +30,7 @@ def test_a_suspect_waits_for_all_before_it_and_all_behind_wait_for_the_suspect()
 
 @given(st.lists(st.booleans(), max_size=40), st.randoms(use_true_random=False))
 def test_a_suspect_is_always_alone_and_everybody_runs_in_order(suspected: list[bool], chance: object) -> None:
-    turns, started, running = Turns(), [], []
+    turns, started, running = SuspectTurns(), [], []
 
     def start(number: int) -> None:
         assert not any(suspected[other] for other in running), "another one is alone"

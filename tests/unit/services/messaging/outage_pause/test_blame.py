@@ -3,12 +3,12 @@
 It is distinguished from the messages that wait for the server.
 """
 
-from services.messaging.outage_pause.blame import REMEMBERED, TIMES, Blame
+from services.messaging.outage_pause.blame import REMEMBERED, TIMES, OutageBlame
 
 
 def test_messages_that_wait_through_one_outage_after_another_are_not_to_blame() -> None:
     # Given a queue whose messages all meet every outage, while none gets through
-    blame = Blame()
+    blame = OutageBlame()
 
     # When the server stays away for a thousand tries
     found = [
@@ -21,7 +21,7 @@ def test_messages_that_wait_through_one_outage_after_another_are_not_to_blame() 
 
 def test_a_message_that_meets_outages_while_others_get_through_is_to_blame() -> None:
     # Given a message that meets an outage whenever it is tried, and others that succeed in between
-    blame, found = Blame(), []
+    blame, found = OutageBlame(), []
 
     # When it is tried again and again
     for turn in range(TIMES + 1):
@@ -33,13 +33,13 @@ def test_a_message_that_meets_outages_while_others_get_through_is_to_blame() -> 
 
 
 def test_a_message_that_is_alone_whenever_the_server_hangs_up_is_to_blame() -> None:
-    blame = Blame()
+    blame = OutageBlame()
     assert [blame.meet("bad", at, alone=True) for at in range(TIMES)] == [False] * (TIMES - 1) + [True]
 
 
 def test_a_message_that_was_handled_begins_without_a_suspicion() -> None:
     # Given a message that was suspected up to the limit
-    blame = Blame()
+    blame = OutageBlame()
     for at in range(TIMES - 1):
         blame.meet("unlucky", at, alone=True)
 
@@ -51,7 +51,7 @@ def test_a_message_that_was_handled_begins_without_a_suspicion() -> None:
 
 
 def test_nothing_is_watched_when_all_that_met_an_outage_were_handled() -> None:
-    blame = Blame()
+    blame = OutageBlame()
     assert not blame.is_watching
     blame.meet("one", 0, alone=False)
     assert blame.is_watching
@@ -61,7 +61,7 @@ def test_nothing_is_watched_when_all_that_met_an_outage_were_handled() -> None:
 
 def test_only_so_many_messages_are_remembered() -> None:
     # Given more messages than are remembered, each suspected one time too few
-    blame = Blame()
+    blame = OutageBlame()
     for number in range(REMEMBERED + 1):
         for at in range(TIMES - 1):
             blame.meet(str(number), at, alone=True)

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from services.contracts.errors import NotFound
-from services.notifications.channels import Accepted, CannotTell, Outgoing
+from services.notifications.channels import AcceptedMessage, CannotTell, OutgoingMessage
 from services.notifications.channels.provider import (
     Callback,
     Provider,
-    Secret,
-    Setting,
+    ProviderSecret,
+    ProviderSetting,
     is_begun,
     reply_id,
     required_of,
@@ -28,17 +28,17 @@ class Least(Provider):
     name = "least"
     title = "Least"
     settings = (
-        Secret(name="least_key"),
-        Setting(name="least_api_url", default="https://a.b", required=False),
+        ProviderSecret(name="least_key"),
+        ProviderSetting(name="least_api_url", default="https://a.b", required=False),
     )
 
-    def send(self, outgoing: Outgoing) -> Accepted:
-        return Accepted(provider_ref=f"{self.text('least_key')}-{outgoing.reference}")
+    def send(self, outgoing: OutgoingMessage) -> AcceptedMessage:
+        return AcceptedMessage(provider_ref=f"{self.text('least_key')}-{outgoing.reference}")
 
 
 def test_a_provider_that_only_sends_is_whole() -> None:
     account = Least({"least_key": "k"}, NoHttp())
-    outgoing = Outgoing(reference="r", recipient="+1", subject="", text="x")
+    outgoing = OutgoingMessage(reference="r", recipient="+1", subject="", text="x")
     assert account.send(outgoing).provider_ref == "k-r"
     with pytest.raises(CannotTell, match="least cannot be asked"):
         account.find(outgoing, since=datetime.now(UTC))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.notifications.channels.provider import Callback, Http, HttpAnswer
+from services.notifications.channels.provider import Callback, HttpAnswer, HttpSender
 from services.notifications.channels.twilio import Twilio, extra_fields, signature
 
 URL = "https://mycompany.com/myapp.php?foo=1&bar=2"
@@ -21,7 +21,7 @@ SIGNATURE = "RSOYDt4T1cUTdK1PDd93/VVr8B8="
 """The example of Twilio's page "Webhooks security"."""
 
 
-class NoHttp(Http):
+class NoHttp(HttpSender):
     """A client for tests that call no provider."""
 
     def call(self, method: str, url: str, **options: Any) -> HttpAnswer:

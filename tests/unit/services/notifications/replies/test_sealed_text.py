@@ -5,13 +5,13 @@ from uuid import uuid4
 
 import pytest
 
-from services.notifications.replies.sealed_text import UNREADABLE, Private, hash_code, seal, unseal
+from services.notifications.replies.sealed_text import UNREADABLE, SealedMessage, hash_code, seal, unseal
 
 KEY, OTHER = os.urandom(32), os.urandom(32)
 
 
-def private() -> Private:
-    return Private(
+def private() -> SealedMessage:
+    return SealedMessage(
         reference=uuid4(), subject="s", text="Reply K7RM", html="<p>", link="https://x/a/t", code="K7RM"
     )
 

@@ -11,7 +11,7 @@ from services.contracts.events import AlertType, Severity
 from services.notifications.channels import SMS_MARK
 from services.notifications.texts.sms_length import fits, gsm7_length, plain, segments, size
 from services.notifications.texts.templates import Templates
-from services.notifications.texts.translations import Words
+from services.notifications.texts.translations import TextValues
 
 HINDI = "गेट नंबर चार पर दो आदमी खड़े हैं"
 SCRIPTS = st.one_of(
@@ -24,8 +24,8 @@ NAMES = SCRIPTS.map(str.strip).filter(bool)
 ASCII_NAMES = st.text(st.sampled_from("abcdefXYZ0123456789-_."), min_size=1, max_size=40)
 
 
-def words_with(**changes: object) -> Words:
-    base = Words(
+def words_with(**changes: object) -> TextValues:
+    base = TextValues(
         severity="CRITICAL",
         alert_type="GEOFENCE_VIOLATION",
         source="guard-123",
@@ -38,7 +38,7 @@ def words_with(**changes: object) -> Words:
     return msgspec.structs.replace(base, **changes)
 
 
-def written(words: Words, language: str = "en", **own: str) -> str:
+def written(words: TextValues, language: str = "en", **own: str) -> str:
     overrides = {("sms", language, part): source for part, source in own.items()}
     rendered = Templates(overrides).render("sms", language, words)
     assert rendered.faults == ()

@@ -14,23 +14,29 @@ from services.notifications.texts.templates import (
     FILTERS,
     MAX_SOURCE,
     PARTS,
-    Rendered,
+    RenderedMessage,
     Templates,
     check_template,
     fault_of,
 )
-from services.notifications.texts.translations import SAMPLE, SAMPLES, Words
+from services.notifications.texts.translations import SAMPLE, SAMPLES, TextValues
 
 SCRIPT = "<script>alert('x')</script> & \"more\""
 
 
 def written(
-    channel: str, part: str, source: str, *, language: str = "en", words: Words = SAMPLE, reader: str = ""
-) -> Rendered:
+    channel: str,
+    part: str,
+    source: str,
+    *,
+    language: str = "en",
+    words: TextValues = SAMPLE,
+    reader: str = "",
+) -> RenderedMessage:
     return Templates({(channel, language, part): source}).render(channel, reader or language, words)
 
 
-def built_in(channel: str, language: str = "en", words: Words = SAMPLE) -> Rendered:
+def built_in(channel: str, language: str = "en", words: TextValues = SAMPLE) -> RenderedMessage:
     return Templates({}).render(channel, language, words)
 
 
@@ -40,7 +46,7 @@ def refusal(source: str, *, channel: str = "email", language: str = "en", part: 
     return str(caught.value)
 
 
-def with_message(message: str) -> Words:
+def with_message(message: str) -> TextValues:
     return msgspec.structs.replace(SAMPLE, message=message)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contracts.events import AlertType, Severity
-from services.notifications.texts.translations import FIXED, SAMPLES, WORDS, Words, clean, fixed_words
+from services.notifications.texts.translations import FIXED, SAMPLES, WORDS, TextValues, clean, fixed_words
 
 
 @pytest.mark.parametrize("language", sorted(set(FIXED) - {"en"}))
@@ -29,7 +29,7 @@ def test_a_dialect_has_the_words_of_its_language() -> None:
 
 
 def test_the_samples_use_every_word_and_do_without() -> None:
-    fields = set(Words.__struct_fields__)
+    fields = set(TextValues.__struct_fields__)
     assert {name for words in SAMPLES for name in fields if getattr(words, name)} == fields
     assert {name for name in fields if all(getattr(words, name) for words in SAMPLES)} == {
         "severity", "alert_type", "source", "time", "occurrences",

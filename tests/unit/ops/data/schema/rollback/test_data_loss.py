@@ -1,9 +1,9 @@
 import pytest
 
 from ops.data.schema.rollback.data_loss import (
-    Column,
-    Reference,
-    Table,
+    ForeignKey,
+    TableColumn,
+    TableShape,
     digest,
     equal,
     in_order,
@@ -12,12 +12,14 @@ from ops.data.schema.rollback.data_loss import (
 )
 from services.contracts.errors import Refused
 
-ID = Column("integer", required=True)
-TEXT = Column("text")
+ID = TableColumn("integer", required=True)
+TEXT = TableColumn("text")
 
 
-def table(key: tuple[str, ...] = ("id",), references: tuple[Reference, ...] = (), **columns: Column) -> Table:
-    return Table({"id": ID, **columns}, key, references)
+def table(
+    key: tuple[str, ...] = ("id",), references: tuple[ForeignKey, ...] = (), **columns: TableColumn
+) -> TableShape:
+    return TableShape({"id": ID, **columns}, key, references)
 
 
 def test_a_schema_that_stays_loses_nothing() -> None:
@@ -26,14 +28,14 @@ def test_a_schema_that_stays_loses_nothing() -> None:
 
 
 def test_a_table_that_vanishes_is_kept_whole_without_what_is_generated() -> None:
-    before = {"a": table(x=TEXT, made=Column("text", generated=True))}
+    before = {"a": table(x=TEXT, made=TableColumn("text", generated=True))}
     [loss] = losses(before, {}, [])
     assert (loss.gone, loss.key, loss.held) == (True, ["id"], ["id", "x"])
     assert str(loss) == "table a"
 
 
 def test_a_column_that_vanishes_is_kept_with_the_key_and_what_others_refer_to() -> None:
-    child = table(references=(Reference(("tenant", "a"), "a", ("tenant", "id")),), tenant=ID, a=ID)
+    child = table(references=(ForeignKey(("tenant", "a"), "a", ("tenant", "id")),), tenant=ID, a=ID)
     before = {"a": table(tenant=ID, x=TEXT, y=TEXT), "child": child}
     [loss] = losses(before, {"a": table(tenant=ID, y=TEXT), "child": child}, [])
     assert (loss.lost, loss.held, loss.merged, loss.gone) == (["x"], ["id", "tenant", "x"], [], False)
@@ -42,7 +44,7 @@ def test_a_column_that_vanishes_is_kept_with_the_key_and_what_others_refer_to() 
 
 
 def test_a_column_that_changes_its_type_is_lost_as_it_was() -> None:
-    [loss] = losses({"a": table(x=TEXT)}, {"a": table(x=Column("integer"))}, [])
+    [loss] = losses({"a": table(x=TEXT)}, {"a": table(x=TableColumn("integer"))}, [])
     assert loss.lost == ["x"]
 
 
@@ -56,17 +58,17 @@ def test_of_a_table_that_the_downgrade_writes_to_every_value_is_kept() -> None:
 
 
 @pytest.mark.parametrize(("key", "left"), [((), table(())), (("x",), table(("id",)))])
-def test_rows_that_no_key_tells_apart_are_not_taken_down(key: tuple[str, ...], left: Table) -> None:
+def test_rows_that_no_key_tells_apart_are_not_taken_down(key: tuple[str, ...], left: TableShape) -> None:
     with pytest.raises(Refused, match="rows of a would lose x"):
         losses({"a": table(key, x=TEXT)}, {"a": left}, [])
 
 
 def test_parents_come_before_those_who_refer_to_them_and_oneself_is_no_parent() -> None:
-    to_b, to_self = Reference(("b",), "b", ("id",)), Reference(("up",), "a", ("id",))
+    to_b, to_self = ForeignKey(("b",), "b", ("id",)), ForeignKey(("up",), "a", ("id",))
     schema = {
         "a": table(references=(to_b, to_self)),
         "b": table(),
-        "c": table(references=(Reference(("a",), "a", ("id",)),)),
+        "c": table(references=(ForeignKey(("a",), "a", ("id",)),)),
     }
     assert in_order(schema) == ["b", "a", "c"]
     assert [loss.table for loss in losses(schema, {}, [])] == ["b", "a", "c"]
