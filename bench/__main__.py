@@ -57,6 +57,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         choices=[1, 2],
         help="2: one and two of each domain service, and nothing else; 1: never two",
     )
+
     parser.add_argument(
         "--of", nargs="+", choices=COPIED, default=COPIED, help="which services there are two of"
     )
@@ -65,10 +66,12 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="kill every process with two of each, and the plain peer, under load",
     )
+
     chosen = parser.parse_args(arguments)
     if chosen.quick:
         chosen.messages, chosen.naive_messages = 6_000, 600
         chosen.latency_seconds, chosen.rest_seconds = 3.0, 3.0
+
     chosen.steps = steps(chosen)
     return chosen
 
@@ -82,8 +85,10 @@ def steps(chosen: argparse.Namespace) -> list[str]:
         wanted = ["copies"]
     elif chosen.kills:
         wanted = []
+
     if chosen.copies == 1:
         wanted = [step for step in wanted if step != "copies"]
+
     return [*wanted, "kills"] if chosen.kills and "kills" not in wanted else wanted
 
 
@@ -92,12 +97,14 @@ def main() -> int:
     if {"peer", "kills"} & set(chosen.steps) and not plain_peer.PYTHON.exists():
         print(plain_peer.PeerMissing(), file=sys.stderr)
         return 2
+
     figures: Figures = {"at": datetime.now(UTC).isoformat(), "messages": chosen.messages}
     if "zones" in chosen.steps:
         print("zones: false exits, detection delay, cost of a verdict", flush=True)
         figures["zones"] = noise.measure(days=2 if chosen.quick else noise.DAYS) | zones.measure()
     if set(chosen.steps) - {"zones"}:
         Bench(chosen, figures).run()
+
     figures["side_by_side"] = goals.side_by_side(figures)
     report(figures)
     return 1 if figures.get("failed") else 0
@@ -116,14 +123,17 @@ class Bench:
     def run(self) -> None:
         for variable in GIVEN.values():
             os.environ.pop(variable, None)  # never into servers that somebody works with
+
         wants_two = {"copies", "kills"} & set(self._chosen.steps)
         instances = dict.fromkeys(self._chosen.of, 2) if wants_two else {}
+
         with tempfile.TemporaryDirectory(prefix="vigil-bench-") as directory:
             # All websocket sessions of the bench come from one address.
             given = {**os.environ, "VIGIL_CONNECTIONS_PER_ADDRESS": "3000"}
             stack = Stack(
                 Path(directory), say=print_line, prefer_usual_ports=False, given=given, instances=instances
             )
+
             try:
                 stack.start_servers()
                 stack.start_services()
@@ -138,6 +148,7 @@ class Bench:
         copies = TwoCopies(stack, rounds, say=print_line)
         copies.stop_seconds()
         own: BenchRound | None = None
+
         if "rest" in chosen.steps:
             print("at rest", flush=True)
             rest = rounds.rest(seconds=chosen.rest_seconds)
@@ -148,16 +159,19 @@ class Bench:
         if "quiet" in chosen.steps:
             print("Vigil at 200 messages/s", flush=True)
             self._note_quiet("vigil", rounds.latency(seconds=chosen.latency_seconds))
+
         if "vigil" in chosen.steps:
             print(f"Vigil, {chosen.messages} messages", flush=True)
             own, checked, figures["growth"] = rounds.vigil(chosen.messages)
             self._note("vigil", own, checked)
             figures["ledger"] = {**checked.counts(), "balances": checked.holds}
+
         if "rates" in chosen.steps:
             print("Vigil at rates between quiet and flood", flush=True)
             figures["rates"], checks = rounds.at_rates(seconds=chosen.latency_seconds)
             for number, checked in enumerate(checks):
                 self._judge(f"rates, round {number + 1}", checked)
+
         if "copies" in chosen.steps:
             print(f"one and two each of {', '.join(chosen.of)}", flush=True)
             figures["copies"], checks = copies.measure(
@@ -165,13 +179,16 @@ class Bench:
             )
             for number, checked in enumerate(checks):
                 self._judge(f"copies, round {number + 1}", checked)
+
         if "kills" in chosen.steps:
             print("kill -9 of every process, with two of each", flush=True)
             checked = copies.kill_each(KILLED_MESSAGES)
             figures["kills"] = checked.counts()
             self._judge("kills", checked)
+
         stack.supervisor.stop(only=[*stack.services, HAPROXY])
         self._others(rounds)
+
         if "kills" in chosen.steps:
             print("kill -9 of both parts of the plain peer", flush=True)
             checked = copies.kill_peer(KILLED_PEER_MESSAGES)
@@ -185,6 +202,7 @@ class Bench:
             naive, paces = rounds.naive(chosen.naive_messages, seconds=chosen.latency_seconds)
             self._note("naive", naive)
             self._note_quiet("naive", paces)
+
         for name in ("floor", "peer"):
             if name in chosen.steps:
                 print(f"{name}, {chosen.messages} messages", flush=True)
@@ -222,16 +240,20 @@ def report(figures: Figures) -> None:
             print(group)
             for name, value in values.items():
                 print(f"  {name:<28} {value}")
+
     if figures.get("flood") or figures.get("quiet"):
         print("side by side")
         print("\n".join(goals.comparison(figures)))
+
     lines = goals.judge(figures)
     print("goals")
     print("\n".join(goals.table(lines)))
     figures["goals"] = {line.goal.path: line.is_met for line in lines}
+
     disturbed = [name for name, values in figures.get("flood", {}).items() if values["elsewhere"] > DISTURBED]
     if disturbed:
         print(f"The machine was busy elsewhere during {', '.join(disturbed)}: those figures are too low.")
+
     path = home() / "bench.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(figures, indent=1) + "\n")

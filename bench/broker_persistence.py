@@ -73,6 +73,7 @@ class PrivateBroker:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
+
         self._config = data / "mosquitto.conf"
         self._config.write_text(
             CONFIG.format(
@@ -123,6 +124,7 @@ def count_session(port: int) -> set[bytes]:
     sock = connect(port, "gateway", clean=False)
     sock.sendall(packets.subscribe("guard/#"))
     reader, found = packets.PacketReader(), set()
+
     while select.select([sock], [], [], 2.0)[0]:
         data = sock.recv(1_048_576)
         assert data, "the broker closed the connection"
@@ -133,6 +135,7 @@ def count_session(port: int) -> set[bytes]:
                 found.add(bytes(message.payload[-14:-2]))
                 ids.append(message.message_id)
         sock.sendall(packets.puback(ids))
+
     sock.close()
     return found
 
@@ -216,6 +219,7 @@ def cost(setting: PersistenceSetting, *, backlog: int, seconds: float) -> Persis
         Path(directory).chmod(0o755)
         broker = PrivateBroker(Path(directory), setting)
         leave_session(broker.port)
+
         if backlog:
             # The broker is filled under a setting that saves seldom. Then it starts under the
             # measured setting.
@@ -226,6 +230,7 @@ def cost(setting: PersistenceSetting, *, backlog: int, seconds: float) -> Persis
             filler.process.terminate()
             filler.process.wait()
             broker = PrivateBroker(Path(directory), setting)
+
         publisher = NumberedPublisher(broker.port, first=backlog)
         before_s, began_s = used_s(broker.process.pid), time.monotonic()
         publisher.run(seconds, rate=RATE)
@@ -247,6 +252,7 @@ def main() -> None:
     parser.add_argument("--backlogs", type=int, nargs="*", default=[0, 20_000])
     chosen = parser.parse_args()
     chance = random.Random(1)  # noqa: S311 - moments of a kill
+
     for setting in SETTINGS:
         kills = [loss(setting, chance=chance) for _ in range(chosen.kills)]
         lost = [one[1] for one in kills]
@@ -257,6 +263,7 @@ def main() -> None:
             "lost_mean": round(statistics.mean(lost)),
             "lost_max": max(lost),
         }
+
         print(json.dumps(found), flush=True)
         for backlog in chosen.backlogs:
             measured = cost(setting, backlog=backlog, seconds=chosen.seconds)

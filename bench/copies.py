@@ -68,14 +68,17 @@ class TwoCopies:
         twos: list[BenchRound] = []
         checks: list[LedgerCheck] = []
         late_before = late_by_us(self._stack)
+
         if not ones:
             ones.append(self._flood(count, "one", checks))
+
         self.start_seconds()
         twos += [self._flood(count, "two", checks) for _ in range(2)]
         quiet_two = self._rounds.latency(seconds=seconds).figures()
         late_after = late_by_us(self._stack)
         self.stop_seconds()
         ones.append(self._flood(count, "one", checks))
+
         return {**compare(ones, twos), "quiet_two": quiet_two, **_grown(late_before, late_after)}, checks
 
     def _flood(self, count: int, words: str, checks: list[LedgerCheck]) -> BenchRound:
@@ -116,8 +119,10 @@ class TwoCopies:
                 quiet_s=KILL_QUIET_S,
                 rate=KILL_RATE,
             )
+
         if len(killed) < len(victims):
             raise RuntimeError(f"the load ended when {len(killed)} of {len(victims)} were killed: send more")
+
         return self._rounds.check(run, entries, result.unacknowledged, during=supervisor.poll)
 
     def kill_peer(self, count: int) -> LedgerCheck:
@@ -144,8 +149,10 @@ class TwoCopies:
                     during=during,
                     quiet_s=KILL_QUIET_S,
                 )
+
             if due:
                 raise RuntimeError("the load ended before both parts of the peer were killed: send more")
+
             return self._rounds.check(run, entries, result.unacknowledged, url=url)
 
 
@@ -154,6 +161,7 @@ def compare(ones: list[BenchRound], twos: list[BenchRound]) -> dict[str, Any]:
     rate_one, rate_two = (fmean(one.per_s for one in rounds) for rounds in (ones, twos))
     cpu_one, cpu_two = (fmean(one.cpu_of_all for one in rounds) for rounds in (ones, twos))
     age_two = [age for one in twos if (age := one.ages().get("marker_age_p100_s")) is not None]
+
     return {
         "one_per_s": round(rate_one, 1),
         "two_per_s": round(rate_two, 1),
@@ -181,6 +189,7 @@ def late_by_us(stack: Stack) -> float | None:
     """Return the number of positions that Vigil itself made late so far; None without a counter."""
     before = os.environ.get(metrics_export.VARIABLE)
     os.environ[metrics_export.VARIABLE] = stack.settings()[metrics_export.VARIABLE]
+
     try:
         found = [value for _, _, value in metrics_export.samples({LATE_BY_US})]
     finally:
@@ -188,6 +197,7 @@ def late_by_us(stack: Stack) -> float | None:
             del os.environ[metrics_export.VARIABLE]
         else:
             os.environ[metrics_export.VARIABLE] = before
+
     return sum(found) if found else None
 
 

@@ -146,8 +146,10 @@ def fill(engine: Engine, *, fixes: int, guards: int, say: Callable[[str], None])
         for statement in (GUARDS, STATES, SHIFTS):
             run(connection, statement, values)
         run(connection, ALERT_ROWS, {"guards": guards, "alerts": ALERTS, "open": OPEN_ALERTS})
+
     count = max(1, fixes // (guards * FIXES_A_DAY))
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
     days = [midnight - timedelta(days=count - number) for number in range(count)]
     steps = 50
     for day in days:
@@ -159,8 +161,10 @@ def fill(engine: Engine, *, fixes: int, guards: int, say: Callable[[str], None])
                 run(connection, FIXES, {**values, **times, "first": first, "last": first + steps - 1})
         rate = guards * FIXES_A_DAY / (time.monotonic() - began_s)
         say(f"{guards * FIXES_A_DAY:,} fixes of {day:%d %B}, {rate:,.0f}/s")
+
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM (ANALYZE)"))
+
     return days
 
 
@@ -206,15 +210,19 @@ def filled(stack: Stack, *, fixes: int, guards: int) -> list[datetime]:
     mark = stack.home / "filled.json"
     if mark.exists():
         return [datetime.fromisoformat(day) for day in json.loads(mark.read_text())]
+
     stack.run("migrations", "migrate", "up")
     stack.run("seed", "seed")
+
     superuser = create_engine(database_url(stack.superuser_url()), isolation_level="AUTOCOMMIT")
     with superuser.connect() as connection:
         for setting in IN_A_HURRY:
             connection.execute(text(f"ALTER SYSTEM SET {setting}"))
         connection.execute(text("SELECT pg_reload_conf()"))
+
     with closing_engine(stack) as owner:
         days = fill(owner, fixes=fixes, guards=guards, say=print_line)
+
     mark.write_text(json.dumps([day.isoformat() for day in days]))
     return days
 
@@ -234,6 +242,7 @@ def measure(stack: Stack, *, fixes: int, guards: int, rounds: int) -> dict[str, 
     days = filled(stack, fixes=fixes, guards=guards)
     with closing_engine(stack) as owner, owner.connect() as connection:
         sizes = connection.execute(text(SIZE)).one()
+
     os.environ |= stack.operator_environment()
     stopwatch = Stopwatch()
     stopwatch.watch()
@@ -242,9 +251,11 @@ def measure(stack: Stack, *, fixes: int, guards: int, rounds: int) -> dict[str, 
         "heap_bytes_per_fix": round(float(sizes.heap / sizes.fixes), 1),
         "index_bytes_per_fix": round(float(sizes.indexes / sizes.fixes), 1),
     }
+
     for name, question in questions(config.load(), days, guards=guards).items():
         figures[name] = stopwatch.ask(question, rounds=rounds, warm_up=rounds // 2).figures()
         print_line(f"{name}: {figures[name]}")
+
     return figures
 
 
@@ -258,12 +269,14 @@ def main() -> int:
     parser.add_argument("--guards", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--home", default=None, help="a directory to keep, filled once; else a temporary one")
+
     chosen = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="vigil-queries-") as temporary,
         running_servers(Path(chosen.home or temporary)) as stack,
     ):
         figures = measure(stack, fixes=chosen.fixes, guards=chosen.guards, rounds=chosen.rounds)
+
     print(json.dumps(figures, indent=1))
     return 0
 

@@ -154,6 +154,7 @@ class BenchRounds:
         database = Database(config.load(environ=self._env), name="bench", pool_size=1, as_owner=True)
         store = ZoneStore(database)
         [site, *_] = DirectoryStore(database).list_rows("site", tenant_id=TENANT_ID, limit=1)
+
         for number, (lat, lon, radius_m) in enumerate(messages.zones(ZONES)[1:]):
             area = {"type": "Point", "coordinates": [lon, lat]}
             fields = {
@@ -250,14 +251,17 @@ class BenchRounds:
                 say=self._say,
                 rate=rate,
             )
+
             used_s = meter.read()
             elsewhere = meter.elsewhere(used_s)
+
         checked = self.check(run, entries, result.unacknowledged, url=url, tables=tables, screen=screen)
         expected = sum(not entry.refused for entry in entries)
         if checked.balance.holds and len(receipts.stored) < expected:
             # The receipt gives the time of the last commit. With missing receipts the time would be
             # too short.
             raise RuntimeError(f"{expected - len(receipts.stored)} receipts did not come: no time to report")
+
         ages_s = sorted(screen.seen.ages_s) if screen else []
         seconds = result.stored_s - result.started_s
         return _round(result.published, seconds, used_s, elsewhere, ages_s), checked
@@ -292,8 +296,10 @@ class BenchRounds:
             overtaken = checker.overtaken(entries, engine, run=run, tables=tables)
         finally:
             engine.dispose()
+
         if screen is None:
             return LedgerCheck(balance, overtaken)
+
         not_shown = _wait_until_shown(screen.seen, newest_of(entries), during)
         return LedgerCheck(balance, overtaken, screen.seen.went_back, not_shown)
 
@@ -343,6 +349,7 @@ class BenchRounds:
         with closing(load.connect(self.host, self.port)) as sock:
             sock.sendall(packets.connect(f"bench-pace-{run}"))
             meter, started_s = Meter(pids), time.monotonic()
+
             for number in range(total):
                 time.sleep(max(0.0, started_s + number / LATENCY_RATE - time.monotonic()))
                 sent = position(f"{run}-{number}", guard(number % GUARDS), datetime.now(UTC))
@@ -350,13 +357,17 @@ class BenchRounds:
                     NAIVE_PREFIX + sent.topic, sent.payload, message_id=number % 65_535 + 1
                 )
                 sock.sendall(packet)
+
             _count_until_quiet(_plain(url), before + total)
             used_s = meter.read()
+
         with closing(psycopg2.connect(_plain(url))) as connection, connection.cursor() as cursor:
             cursor.execute(NAIVE_WAITS, {"run": f"{run}-%"})
             stored_s = {msg_id: float(waited_s) for msg_id, waited_s in cursor.fetchall()}
+
         if len(stored_s) < total:
             self._say(f"naive lost {total - len(stored_s)} of {total} at an even pace")
+
         cpu = {name: 1000 * used / total for name, used in sorted(used_s.items())}
         return PaceFigures(percentiles("position_commit", dict.fromkeys(stored_s, 0.0), stored_s), cpu)
 
@@ -364,10 +375,12 @@ class BenchRounds:
         """Measure the floor, with Vigil's tables, after a small run, and at an even pace."""
         with closing(psycopg2.connect(_plain(self._owner_url))) as owner, owner, owner.cursor() as cursor:
             cursor.execute(floor.MAKE_ALERTS)
+
         # The floor has its own prefix. The sessions of Vigil's gateway still exist at the broker,
         # and would otherwise get all of these messages.
         environment = {**self._env, "VIGIL_TOPIC_PREFIX": FLOOR_PREFIX}
         tables = (*(table for table in checker.TABLES if table != "alert_occurrence"), floor.ALERTS)
+
         with _part("floor", environment) as process:
             pids = self._pids(floor=process.pid)
             self._once(WARM_UP, pids=pids, prefix=FLOOR_PREFIX, tables=tables, before_now=WARM_UP_AGE)
@@ -470,6 +483,7 @@ def _count_until_quiet(url: str, total: int) -> tuple[int, float]:
             if stored > before:
                 changed_s = time.monotonic()
             time.sleep(COUNT_EVERY_S)  # the interval at which the tables are counted
+
     return stored, changed_s
 
 

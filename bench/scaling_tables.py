@@ -21,14 +21,17 @@ def main() -> int:
     if not path.exists():
         print(f"there is no {path}: `python -m bench --only vigil` makes it", file=sys.stderr)
         return 1
+
     figures = json.loads(path.read_text())
     cpu = figures.get("cpu_s_per_1000", {}).get("vigil")
     if cpu is None:
         print(f"{path} has no flood of Vigil's: `python -m bench --only vigil` makes it", file=sys.stderr)
         return 1
+
     print("\n".join(capacity.table(cpu, value_at(figures, "growth.gb_per_1000_sources_day"), NUMBERS)))
     print()
     print("\n".join(shard_balance.lines()))
+
     return 0
 
 

@@ -50,6 +50,7 @@ def write_private(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content.encode() if isinstance(content, str) else content)
@@ -96,9 +97,11 @@ def keep_secrets(directory: Path, *, passwords: Iterable[str] = ()) -> dict[str,
         "VIGIL_DB_SUPERUSER_PASSWORD": lambda: secrets.token_hex(16),
         **dict.fromkeys(passwords, lambda: secrets.token_hex(16)),
     }
+
     missing = {name: make() for name, make in made.items() if name not in kept}
     if missing:
         write_env(path, kept | missing)
+
     return kept | missing
 
 

@@ -211,23 +211,29 @@ def sample(host: Host, work_watch: WorkWatch) -> None:
     names = [container.service_name for container in host.containers]
     for container in host.containers:
         metrics.worker_capacity.labels(container.service_name).set(container.max_workers)
+
     lags = [metrics.hub_lag.labels(name) for name in names]
     active = [metrics.worker_active.labels(name) for name in names]
+
     tells = True
     while True:
         slept_from = time.monotonic()
         eventlet.sleep(SAMPLE_S)
         lag_s = max(0.0, time.monotonic() - slept_from - SAMPLE_S)
+
         for container, lag, busy in zip(host.containers, lags, active, strict=True):
             lag.set(lag_s)
             busy.set(container._worker_pool.running())
+
         # Report readiness again each time: the first time, the supervisor's queue may have been
         # full.
         sd_notify.notify("READY=1", "WATCHDOG=1")
         work_watch.look(time.monotonic())
+
         told = liveness.write_sign(host.process, host.stall_timeout_s)
         if tells and not told:
             log.warning("health_file_not_written", process=host.process)
+
         tells = told
 
 
@@ -252,6 +258,7 @@ def begin_watch(process: str, name: str, limit_s: float) -> StallWatch:
         if cause:
             metrics.process_restart.labels(process, cause).inc()
             stall_watch.log_end(process, record, report)
+
     return watch
 
 
@@ -263,9 +270,11 @@ def environment_of(part: str, *, alone: bool) -> Mapping[str, str]:
     """
     if alone:
         return os.environ
+
     directory = os.environ.get(SECRETS_DIRECTORY)
     if not directory:
         return read_env(secrets_file(home(), part)) | os.environ
+
     from ops.install import secret_files
 
     files = {
@@ -283,6 +292,7 @@ def settings_of(part: str, *, alone: bool) -> Config:
         raise Misconfigured(
             "production does not start with this:\n" + "\n".join(f"  {line}" for line in found)
         )
+
     # Each process begins with another node of a cluster. Otherwise all would connect to the first
     # one.
     uri = amqp_shuffled(settings.amqp.uri, random.shuffle)
@@ -321,10 +331,12 @@ def host(process: str, signals: StopSignals) -> None:
 
     watch.stop()
     crash_marker.release_all()
+
     try:
         restarts.end(name)
     except OSError as error:
         log.warning("restart_record_not_written", error=str(error))
+
     log.info("process_stopped", process=process)
     if not in_order:
         # Work that still runs would keep the interpreter from ending. Its message is not
@@ -345,6 +357,7 @@ def first_of(service: Any, signals: StopSignals) -> int | None:
     service.link(lambda _: tell(None))
     eventlet.spawn_n(lambda: tell(signals.wait()))
     found: int | None = over.wait()
+
     return found
 
 
@@ -369,8 +382,10 @@ def run(hosted: Host, watch: StallWatch) -> None:
     # Objects that exist now stay. A full collection would look at all of them again and again.
     gc.collect()
     gc.freeze()
+
     for container in hosted.containers:
         work.watch(container.work)
+
     work_watch = WorkWatch(
         hosted.supervision, away=hosted.away, end=lambda why: end_stalled_process(hosted, why, watch)
     )
@@ -378,10 +393,12 @@ def run(hosted: Host, watch: StallWatch) -> None:
     sd_notify.notify("READY=1", "WATCHDOG=1", "STATUS=")
     liveness.write_sign(hosted.process, hosted.stall_timeout_s)
     eventlet.spawn_n(sample, hosted, work_watch)
+
     for container in hosted.containers:
         if of_process(container.part).tables:
             eventlet.spawn_n(report_schema, container.settings, container.part)
         eventlet.spawn_n(HeartbeatSender(container.settings, container.part).run)
+
     hosted.wait()
 
 
@@ -408,6 +425,7 @@ def stop(hosted: Host, service: Any) -> bool:
     """
     sd_notify.notify("STOPPING=1")
     patience = eventlet.Timeout(STOP_TIMEOUT_S)
+
     try:
         if hosted.is_ready:
             hosted.stop()
@@ -424,6 +442,7 @@ def stop(hosted: Host, service: Any) -> bool:
         return False
     finally:
         patience.cancel()
+
     return True
 
 
@@ -431,10 +450,12 @@ def main() -> None:
     names = (*PROCESSES, *GROUPS)
     if len(sys.argv) != 2 or sys.argv[1] not in names:
         sys.exit(f"usage: python -m ops.run {'|'.join(names)}")
+
     process = sys.argv[1]
     signals = StopSignals()
     name_lookup.use_threads()
     apply_environment(process=process)
+
     try:
         host(process, signals)
     except VigilError as error:

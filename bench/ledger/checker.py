@@ -67,6 +67,7 @@ def weigh(
             doubled.append(name)
         elif name not in dead and entry.refused != (name in refused):
             misjudged.append(name)
+
     return LedgerBalance(
         sent=len(entries),
         stored=len(stored),
@@ -127,6 +128,7 @@ def out_of_order(entries: Sequence[LedgerEntry], transactions: Mapping[str, int]
         if number > first_after.get(entry.topic, number):
             found.append(entry.msg_id)
         first_after[entry.topic] = min(number, first_after.get(entry.topic, number))
+
     return found[::-1]
 
 
@@ -147,6 +149,7 @@ def wait(
         balance = check(
             entries, engine, run=run, dead_bodies=dead_bodies, unacknowledged=unacknowledged, tables=tables
         )
+
         # A message that was never acknowledged may still arrive. Only a quiet time shows that it
         # does not.
         if balance.holds and not balance.unconfirmed:
@@ -155,6 +158,7 @@ def wait(
             changed_s, before = time.monotonic(), balance
         if time.monotonic() - changed_s > quiet_s:
             return balance
+
         during()
         time.sleep(LOOK_AGAIN_S)  # the interval at which the tables are counted
 

@@ -104,6 +104,7 @@ class Receipts:
         self.sock = connect(host, port)
         self.sock.sendall(wire.connect(name) + wire.subscribe(f"{prefix}receipt/#", qos=0))
         self._reader = wire.PacketReader()
+
         self.stored: dict[bytes, float] = {}
         self.last_s = 0.0
         granted = False
@@ -120,6 +121,7 @@ class Receipts:
         data = self.sock.recv(1_048_576)
         if not data:
             raise ConnectionError("the broker closed the receipts' connection")
+
         now_s = time.monotonic()
         for first, body in self._reader.feed(data):
             if first & 0xF0 != wire.PUBLISH:
@@ -167,26 +169,33 @@ def run(
     expected = sum(not entry.refused for entry in entries)
     result = LoadResult()
     result.started_s = moved_s = said_s = time.monotonic()
+
     while True:
         sent = sum(sender.sent for sender in senders)
         elapsed_s = time.monotonic() - result.started_s
+
         allowed = allowance(elapsed_s=elapsed_s, rate=rate, sent=sent, connections=connections)
         for sender in senders:
             sender.send_some(at_most=allowed)
+
         busy = [sender for sender in senders if not sender.done]
         if not busy and result.acknowledged_s == 0.0:
             result.acknowledged_s = time.monotonic()
         if not busy and (receipts is None or len(receipts.stored) >= expected):
             break
+
         socks = [sender.sock for sender in busy] + ([receipts.sock] if receipts else [])
         readable = select.select(socks, [], [], 0.02 if rate else 0.5)[0]
+
         listeners: list[LedgerSender | Receipts] = [*busy, *([receipts] if receipts else [])]
         for listener in listeners:
             if listener.sock in readable:
                 listener.listen()
+
         now_s = time.monotonic()
         moved_s = now_s if readable else moved_s
         during()
+
         if now_s - moved_s > quiet_s:
             say("nothing has moved for a while; going on to the checker")
             break
@@ -194,11 +203,14 @@ def run(
             said_s = now_s
             stored = len(receipts.stored) if receipts else 0
             say(f"{sum(sender.sent for sender in senders)} sent, {stored} of {expected} stored")
+
     result.stored_s = receipts.last_s if receipts else result.acknowledged_s
     result.published = sum(sender.sent for sender in senders)
     result.acknowledged = sum(sender.acknowledged for sender in senders)
     result.unacknowledged = set().union(*(sender.unacknowledged for sender in senders))
+
     for sender in senders:
         sender.sock.sendall(wire.DISCONNECT)
         sender.sock.close()
+
     return result

@@ -63,19 +63,23 @@ def zones(count: int) -> list[tuple[float, float, float]]:
         key=lambda place: (place[0] ** 2 + place[1] ** 2, place),
     )
     found = [(LAT, LON, ZONE_M)]
+
     for north, east in places[1:count]:
         lat = LAT + north * NEIGHBOURS_APART_M / METRES_A_DEGREE
         lon = LON + east * NEIGHBOURS_APART_M / METRES_A_DEGREE / math.cos(math.radians(LAT))
         found.append((lat, lon, NEIGHBOUR_M))
+
     return found
 
 
 def _entry(family: str, msg_id: str, source: int, chance: random.Random, at: datetime) -> LedgerEntry:
     guards = family == "guard"
     topic, fields = _guard(source, chance, at) if guards else _MAKERS[family](source, chance)
+
     refused = guards and chance.random() < REFUSED_SHARE
     if refused:
         del fields["lat"]
+
     copies = 2 if chance.random() < TWICE_SHARE else 1
     timed = {**fields, "timestamp": at.isoformat(), "msg_id": msg_id}
     return LedgerEntry(
@@ -97,6 +101,7 @@ def _guard(source: int, chance: random.Random, at: datetime) -> tuple[str, dict[
         "guard_id": source + 1000,
         "client_id": 1,
     }
+
     return f"guard/guard-{source + 1000}/gps", fields
 
 

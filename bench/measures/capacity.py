@@ -54,6 +54,7 @@ def table(
     yield "| | CPU s per 1,000 | " + " | ".join(f"{number:,} sources" for number in numbers) + " |"
     yield "|---" * (2 + len(numbers)) + "|"
     yield "| messages a second | | " + " | ".join(f"{messages_per_s(n):,.0f}" for n in numbers) + " |"
+
     for row in zip(*columns, strict=True):
         name = row[0].name
         cells = [
@@ -61,10 +62,12 @@ def table(
             for need in row
         ]
         yield f"| {name} | {cpu_s_per_1000[name]:.4f} | " + " | ".join(cells) + " |"
+
     totals = [sum(need.cores for need in column) for column in columns]
     used = sum(cpu_s_per_1000[need.name] for need in columns[0])
     shown = " | ".join(f"**{total:.1f} cores**, {total / BUSY:.1f} to buy" for total in totals)
     yield f"| all | {used:.4f} | {shown} |"
+
     if gb_per_1000_sources_day is not None:
         days = " | ".join(f"{gb_per_1000_sources_day * number / 1000:,.0f} GB a day" for number in numbers)
         yield f"| database | | {days} |"

@@ -17,6 +17,7 @@ def used_s(pid: int) -> float:
     """
     if pid == os.getpid():
         return time.process_time()
+
     total = 0.0
     for member in [pid, *_children(pid)]:
         try:
@@ -24,6 +25,7 @@ def used_s(pid: int) -> float:
         except OSError:
             continue
         total += sum(map(int, fields[11:15])) / TICKS
+
     return total
 
 

@@ -60,13 +60,16 @@ def of_run(before: Mapping[str, TableSize], after: Mapping[str, TableSize]) -> d
         )
         for table in TABLES
     }
+
     stored = sum(grown[table].rows for table in GROUPS)
     identity_bytes = grown[IDENTITIES].size_bytes / stored if stored else 0.0
+
     of_message: dict[str, float] = {}
     for name, tables in GROUPS.items():
         if grown[name].rows > 0:
             own_bytes = sum(grown[table].size_bytes for table in tables)
             of_message[name] = round(own_bytes / grown[name].rows + identity_bytes, 1)
+
     return {
         "bytes_per_message": of_message,
         "identity_bytes_per_message": round(identity_bytes, 1),

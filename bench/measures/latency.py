@@ -64,15 +64,18 @@ class PacedConnection:
         """
         sources = [guard(n) for n in range(GUARDS)] + [self._panicking(n) for n in range(panics)]
         started_s = time.monotonic()
+
         for number, source_id in enumerate(sources):
             self._listen_until(started_s + number / rate)
             self._send(position(f"{self._run}-w{number}", source_id, datetime.now(UTC)))
+
         self._wait_for_all()
         absent = [name for name in self._sent_s if name.encode() not in self._receipts.stored]
         if absent:
             raise TimeoutError(
                 f"{len(absent)} of {len(sources)} receipts did not come before the measurement"
             )
+
         self._sent_s.clear()
 
     def measure(
@@ -102,10 +105,12 @@ class PacedConnection:
             name: s for name, s in self._sent_s.items() if not self._waits[name].startswith("alert:")
         }
         found = percentiles("position_commit", positions, committed_s)
+
         if self._watcher is not None:
             came_s = dict(self._watcher.seen.came_s)
             panics = {self._waits[name]: s for name, s in self._sent_s.items() if name not in positions}
             found |= percentiles("position_noc", positions, came_s) | percentiles("alert_noc", panics, came_s)
+
         return found
 
     def _message(self, number: int) -> TimedMessage:

@@ -114,8 +114,10 @@ def received_fixes(
     true_m = RADIUS_68 * math.hypot(weather.sigma_m, WHITE_M)
     factor = np.array([model.claims[chance.integers(len(model.claims))] for _ in range(count // 360 + 1)])
     claimed = true_m * np.repeat(factor, 360)[:count] * chance.uniform(0.8, 1.2, count)
+
     if model.teleports:
         _teleport(error, chance)
+
     kept = _without_gaps(at_s, chance) if model.gaps else np.ones(count, dtype=bool)
     return ReceivedFixes(at_s[kept], (east_m + error[:, 0])[kept], error[kept, 1], claimed[kept])
 
@@ -181,6 +183,7 @@ def violations(told: ReceivedFixes, settings: config.LocationSettings) -> list[f
             for transition in step.transitions
             if transition.kind == "violation_began"
         ]
+
     return found
 
 
@@ -232,6 +235,7 @@ def measure(
             figures[f"{name}_exits_missed"] = exits - len(noticed)
         figures |= _figures(f"{name}_", mine / days, theirs / days, noticed)
         false, plain, delays = false + mine, plain + theirs, delays + noticed
+
     total = days * len(MODELS)
     return {**_figures("", false / total, plain / total, delays), "guard_days": total, **figures}
 

@@ -74,8 +74,10 @@ class WebsocketClient:
         """Read from the socket. Raises `RuntimeError` when the gateway ends the connection."""
         data = self.sock.recv(READ_BYTES)
         now_s = time.time()
+
         if not data:
             raise RuntimeError(f"the gateway ended a socket that reads: {bytes(self._buffer[:200])!r}")
+
         self._buffer += data
         if not self._is_past_head:
             head, found, rest = self._buffer.partition(HEAD_END)
@@ -84,6 +86,7 @@ class WebsocketClient:
             if b" 101 " not in head[:20]:
                 raise RuntimeError(f"the gateway refused a socket: {bytes(self._buffer[:300])!r}")
             self._buffer, self._is_past_head = bytearray(rest), True
+
         for frame in frames(self._buffer):
             self._take(frame, now_s)
 
@@ -97,11 +100,14 @@ class WebsocketClient:
             self.sock.sendall(PONG)
         elif frame.opcode == CLOSE:
             raise RuntimeError(f"the gateway closed a socket that reads: {frame.payload!r}")
+
         outside = OUTSIDE.match(frame.payload)
         if frame.opcode != TEXT or outside is None:
             return
+
         kind, frame_id = outside.groups()
         self.is_open |= kind == b"snapshot"
+
         if kind == b"critical_alert":
             # An id is the microsecond of its making.
             self.came_s[int(frame_id)] = now_s - int(frame_id) / 1e6

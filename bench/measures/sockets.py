@@ -62,6 +62,7 @@ class Sockets:
         busy = (used_s(self._pid) - cpu_s) / (time.monotonic() - started_s)
         held_kib = (rss_kib(self._pid) - before_kib) / count
         self._close(screens)
+
         return {
             "many": count,
             "many_open_s": round(opened_s, 2),
@@ -90,6 +91,7 @@ class Sockets:
             memory_kib.append(stall.memory_kib)
             self._close(others)
             self._say(f"round {number + 1} of {rounds}: the stalled were closed within {closed_s[-1]:.1f} s")
+
         self._close(readers)
         without_ms, with_ms = percentile_ms(without_s, 99), percentile_ms(with_s, 99)
         return {
@@ -124,6 +126,7 @@ class Sockets:
             self._crowd.serve(for_s=max(0.0, started_s + number / per_s - time.monotonic()))
             sent.append(self._feed.publish(TENANT_ID, "critical_alert", ALERT))
             also()
+
         self._crowd.serve_until(
             lambda: all(sent[-1] in screen.came_s for screen in screens), timeout_s=ALL_CAME_TIMEOUT_S
         )

@@ -59,8 +59,10 @@ class ShownItems:
                 continue
             if one.received_at is not None:
                 self.ages_s.append(now_s - one.received_at.timestamp())
+
             newest = self.newest.get(one.source_id)
             self.went_back += newest is not None and one.recorded_at < newest
+
             self.newest[one.source_id] = max(newest or one.recorded_at, one.recorded_at)
             waiting = self._waiting[one.source_id]
             while waiting and waiting[0][0] <= one.recorded_at + SLACK:
@@ -95,8 +97,10 @@ class FeedWatcher(threading.Thread):
                 text = self._connection.recv()
             except (OSError, websocket.WebSocketException):
                 return  # the other end closed, or `close`
+
             if not text:
                 return
+
             at_s, now_s = time.monotonic(), time.time()
             if is_snapshot(text):
                 self._ready.set()

@@ -46,11 +46,13 @@ def zones(count: int, chance: random.Random) -> list[Geofence]:
             if chance.random() < CIRCLES
             else (_polygon(lat, lon, chance), None)
         )
+
         found.append(
             Geofence(
                 zone_id=number + 1, kind="required", area=area, radius_m=radius_m, enter=USUAL, exit=USUAL
             )
         )
+
     return found
 
 
@@ -79,6 +81,7 @@ def tracks(
         key = number.to_bytes(8, "big") + turn.to_bytes(8, "big")
         fix = TrackFix(key, at, at, lat, lon, chance.uniform(4, 15), None)
         found.append((ZoneSubject(f"guard-{number}"), [fix]))
+
     return found
 
 
@@ -86,6 +89,7 @@ def batch_s(judge: Judge, zone_count: int, *, seed: int) -> list[float]:
     """Return CPU seconds of batches with one fix for each of 500 walking guards."""
     chance = random.Random(seed)  # noqa: S311
     beliefs: list[Belief | None] = [None] * FIXES
+
     used = []
     for turn in range(RUNS + 3):
         now = tracks(FIXES, zone_count, turn=turn, chance=chance)
@@ -96,6 +100,7 @@ def batch_s(judge: Judge, zone_count: int, *, seed: int) -> list[float]:
         judged = judge.judge_many(asked)
         used.append(time.process_time() - started)
         beliefs = [belief for belief, _ in judged]
+
     return used[3:]  # the first runs warm the caches
 
 
@@ -108,11 +113,13 @@ def measure(*, seed: int = 1) -> dict[str, float]:
     settings = config.load(environ={}).location
     chance = random.Random(seed)  # noqa: S311
     judges = {count: Judge(ZoneIndex(zones(count, chance)), settings) for count in (FEW, MANY)}
+
     # The zones take turns, so that other work of the machine affects both.
     used: dict[int, list[float]] = {FEW: [], MANY: []}
     for again in range(3):
         for count, judge in judges.items():
             used[count] += batch_s(judge, count, seed=seed + again)
+
     few, many = (statistics.median(used[count]) for count in (FEW, MANY))
     return {
         "verdict_us_10": round(few / FIXES * 1e6, 2),

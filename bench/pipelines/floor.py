@@ -78,14 +78,17 @@ class Floor:
         self._prefix = settings.mqtt.topic_prefix
         self._sock = connect(settings.mqtt.host, settings.mqtt.port)
         self._sock.settimeout(None)
+
         # The session outlives the process, so the broker sends unacknowledged messages again.
         self._sock.sendall(packets.connect("floor", clean=False))
         for number, family in enumerate(FAMILIES):
             self._sock.sendall(packets.subscribe(f"{self._prefix}{family}/#", message_id=number + 1))
+
         self._reader = packets.PacketReader()
         granted = 0
         while granted < len(FAMILIES):
             granted += sum(first == packets.SUBACK for first, _ in self._reader.feed(self._sock.recv(4096)))
+
         self._sent = itertools.count()
 
     def run(self) -> None:
@@ -112,8 +115,10 @@ class Floor:
         for topic, payload, _ in batch:
             message = self._decode(topic.decode().removeprefix(self._prefix), payload, now)
             by_kind.setdefault(type(message), []).append(message)
+
         with self._database.across() as connection:
             self._insert(connection, by_kind)
+
         receipts = [
             self._receipt(message)
             for kind, messages in by_kind.items()
@@ -148,16 +153,19 @@ class Floor:
             [(ZoneSubject(fix.origin.source_id), None, [track_fix_of(fix)]) for fix, _ in new]
         )
         self._location.insert(connection, new, {step.fix.key: step for _, [step] in found})
+
         for kind, shape in SHAPES.items():
             readings = {reading.origin.key: reading for reading in by_kind.get(kind, [])}.values()
             if readings:
                 self._telemetry.insert(connection, shape, [(reading, SOURCE) for reading in readings])
+
         self._insert_alerts(connection, by_kind.get(DeviceAlert, []))
         keep_rejected(connection, by_kind.get(RejectedMessage, []))
 
     def _insert_alerts(self, connection: Connection, alerts: Sequence[DeviceAlert]) -> None:
         origins = {alert.origin.key: alert.origin for alert in alerts}
         seen = bulk_insert.see(connection, list(origins.values())) if origins else set()
+
         found = [origin for key, origin in origins.items() if key in seen]
         if found:
             names = {"message_key": "key", "raw_data": "raw"}

@@ -40,9 +40,11 @@ class PlainPeer:
     ) -> None:
         if not PYTHON.exists():
             raise PeerMissing
+
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._websocket_port = free.getsockname()[1]
+
         self._environment = {
             "PATH": environment["PATH"],
             "PEER_DATABASE_URL": database_url,

@@ -81,11 +81,13 @@ def roles(prefix: str) -> list[Role]:
         )
         for family in FAMILY_ROLES
     ]
+
     heard = [f"{prefix}{row.name}/#" for row in FAMILIES]
     # The gateway clears retained positions of persons.
     cleared = (row.name for row in FAMILIES if row.holds_place)
     told = [f"{prefix}{topic}/#" for topic in ("receipt", "command", *cleared)]
     own = [f"{prefix}{topic}" for topic in ("receipt/+", "command/+")]
+
     # The ACL file grants every subscription, and then limits the delivery. So each role ends with a
     # refusal.
     no_more = [_deny("subscribePattern", topic, _LAST) for topic in EVERYTHING]
@@ -156,12 +158,14 @@ def broker_file(
         {"username": name, "roles": [{"rolename": role}], **_hashed(password, salt)}
         for name, (password, role, salt) in people.items()
     ]
+
     numbers = [
         role["rolename"].removeprefix(f"{NUMERIC}-")
         for role in held.get("roles", [])
         if role["rolename"].startswith(NUMERIC)
     ]
     nothing = dict.fromkeys(("publishClientSend", "publishClientReceive", "subscribe"), False)
+
     return {
         "defaultACLAccess": {**nothing, "unsubscribe": True},
         "roles": [*roles(prefix), *(_numeric(number, prefix) for number in numbers)],
@@ -184,10 +188,12 @@ def add(
         "clientid": source_id,
         "roles": [{"rolename": family}, {"rolename": SOURCE}],
     }
+
     if password is not None:
         client["password"] = password
     if number is None:
         return [client]
+
     role = _numeric(number, prefix)
     client["roles"].append({"rolename": role["rolename"]})
     return [{"command": "createRole", **role}, client]

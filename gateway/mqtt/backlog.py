@@ -80,8 +80,10 @@ class BrokerBacklog:
             was_empty = waited_s >= QUIET_S and max(self._lag_s, now - self._ticked_at) < QUIET_S / 2
             if now >= self._until or (was_empty and not outstanding):
                 self.note = ""
+
         self._lag_s = 0.0
         self._read_at = now
+
         if heard:
             self._heard_at = now
 

@@ -65,6 +65,7 @@ class Batcher:
             raise ValueError(
                 "a batch holds at least one message and one byte, and 0 <= light_age_s <= max_age_s"
             )
+
         self._light_messages = light_messages
         self._light_age_s = light_age_s
         self._max_messages = max_messages

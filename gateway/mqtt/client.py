@@ -79,6 +79,7 @@ class BufferedSocket:
         self.closed_by_peer = False
         self._outgoing = bytearray()
         self._flushing = Semaphore()
+
         # Each write here is a whole packet, and none may wait for the TCP acknowledgement of the
         # previous one.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -131,6 +132,7 @@ class BufferedSocket:
             count += 1
             if count % MAX_PACKETS_A_TURN == 0:
                 eventlet.sleep(0)  # senders, receipts and heartbeats take their turn too
+
         return False
 
     def pending(self) -> int:
@@ -201,14 +203,17 @@ class MqttLink:
             protocol=self._protocol,
             manual_ack=True,
         )
+
         client.connect_timeout = CONNECT_TIMEOUT_S
         # 0 means no limit, and saves the scans that a limit costs at each acknowledgement. Callers
         # wait for batches.
         client.max_inflight_messages_set(0)
+
         if self._config.username:
             client.username_pw_set(self._config.username, self._config.password)
         if self._config.ca_file:
             client.tls_set(ca_certs=self._config.ca_file)
+
         # With this callback paho does not write packet by packet. `_write` flushes many packets at
         # once.
         client.on_socket_register_write = lambda *_: None
@@ -279,8 +284,10 @@ class MqttLink:
             if with_retained
             else SubscribeOptions.RETAIN_DO_NOT_SEND
         )
+
         options = SubscribeOptions(qos=qos, retainAsPublished=False, retainHandling=handling)
         client.subscribe([(name, options) for name in filters])
+
         refused = [str(code) for code in self._await(client, answers, "subscribe") if code.is_failure]
         if refused:
             raise Unavailable(f"the MQTT broker refused a subscription: {refused[0]}")
@@ -304,14 +311,17 @@ class MqttLink:
         started_s = time.monotonic()
         heard = client.buffered.fill()
         self._has_read(heard, time.monotonic() - started_s)
+
         try:
             while client.buffered.take(self._on_packet):
                 self._checked(client.loop_read())
         except (ValueError, IndexError) as error:
             raise Unavailable(f"the MQTT broker sent a broken packet: {error}") from error
+
         self._has_taken()
         if client.buffered.closed_by_peer:
             raise Unavailable("the MQTT broker closed the connection")
+
         self._checked(client.loop_misc())
 
     def _write(self, client: BufferedPaho) -> None:
@@ -380,6 +390,7 @@ class Connection(MqttLink):
         self._on_connected(self.generation)
         answers = self._open(client, clean_start=False, properties=properties)
         self._on_session(answers["session"])
+
         # A session that was kept delivers at once, before the broker answers the subscription.
         self._client = client
         if self._config.leaving:
@@ -389,6 +400,7 @@ class Connection(MqttLink):
             self._join(client, answers, self._filters, qos=1, with_retained=False)
             if self._unwanted:  # the session may hold old filters
                 self._leave(client, answers, self._unwanted)
+
         log.info("mqtt_connected", lane=self._name, generation=self.generation, leaving=self._config.leaving)
 
     def _has_read(self, heard: bool, waited_s: float) -> None:
@@ -400,6 +412,7 @@ class Connection(MqttLink):
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
         if first & 0xF0 != packets.PUBLISH:
             return False
+
         message = packets.parse_publish(first, buffer, start, end, version=5)
         # An exception here would end the delivery of all other messages.
         try:
@@ -407,6 +420,7 @@ class Connection(MqttLink):
             self._on_message(topic, message)
         except Exception:
             log.exception("mqtt_delivery_failed", lane=self._name, mid=message.message_id)
+
         return True
 
 
@@ -431,12 +445,15 @@ class OutgoingConnection(MqttLink):
             raise Outage.of(MQTT, "the MQTT broker is not connected")
         if not messages:
             return
+
         batch = _Batch(len(messages))
         prefix = self._config.topic_prefix
+
         for topic, payload in messages:
             message_id = self._free_id()
             self._waiting[message_id] = batch
             client.buffered.send(packets.publish(prefix + topic, payload, message_id=message_id))
+
         self._write(client)
         with eventlet.Timeout(timeout_s, Outage.of(MQTT, "the MQTT broker did not accept messages in time")):
             batch.done.wait()

@@ -68,13 +68,17 @@ class FairQueue(Generic[T]):
             cost, item = mine[0]
             self._deficit[sender] += self._quantum_bytes
             self._turns.rotate(-1)
+
             if self._deficit[sender] < cost:
                 continue
+
             mine.popleft()
             self._count -= 1
+
             # The rest of a turn is not saved: it would buy a run of small messages later.
             self._deficit[sender] = 0
             if not mine:
                 del self._waiting[sender], self._deficit[sender]
                 self._turns.pop()
+
             return item

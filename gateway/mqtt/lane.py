@@ -170,6 +170,7 @@ class Lane:
             max_clock_ahead_s=gateway.max_clock_ahead_s,
             max_clock_age_s=gateway.max_clock_age_s,
         )
+
         self._owntracks = gateway.owntracks
         self._batcher = Batcher(
             max_messages=1 if alone else gateway.batch_max_messages,
@@ -178,6 +179,7 @@ class Lane:
             light_messages=gateway.batch_light_messages,
             light_age_s=gateway.batch_light_age_s,
         )
+
         self._senders = gateway.batches_in_flight
         self._is_timed = False
         self._changed = Event()
@@ -188,11 +190,13 @@ class Lane:
             SourceRate(limit.per_s, limit.burst, gateway.source_backlog, gateway.first_press_s)
         )
         self._seen = repeats.SeenKeys()
+
         self._outgoing: Queue = Queue(maxsize=MAX_WAITING_BATCHES)
         self._repeated: Queue | None = None
         if alone:
             self._outgoing = FairBatches(MAX_WAITING_BATCHES, self._shares.sender_of)
             self._repeated = FairBatches(MAX_WAITING_REPEATS, self._shares.sender_of)
+
         self._order = AckOrder()
         # Messages of one source stay in order: a batch is published when the batch before it is
         # confirmed.
@@ -217,12 +221,14 @@ class Lane:
             on_read=self._has_read,
             on_taken=self._has_taken,
         )
+
         self._out = OutgoingConnection(config.mqtt, lane=name)
         self._way_out: Any = None
         swept = (
             *retained_positions.FILTERS,
             *(retained_positions.OPTIONAL if gateway.owntracks else ()),
         )
+
         # Only the process of the bulk lane sweeps, because no panic waits for it.
         self._sweep = (
             None if alone else RetainedSweep(config.mqtt, filters=swept, every_s=gateway.retained_sweep_s)
@@ -233,8 +239,10 @@ class Lane:
         work_in_hand.watch(self._work)
         helpers = [eventlet.spawn(self._send_batches, publish_all) for _ in range(self._senders)]
         helpers.append(eventlet.spawn(self._close_due_batches))
+
         if self._way_out is None:
             self._way_out = eventlet.spawn(self._keep, self._out)
+
         helpers.append(eventlet.spawn(self._tell_of_floods, publish_all))
         if self._repeated is not None:
             helpers += [
@@ -242,6 +250,7 @@ class Lane:
             ]
         if self._sweep is not None:
             helpers.append(eventlet.spawn(self._keep, self._sweep))
+
         try:
             self._keep(self.connection)
         finally:
@@ -264,6 +273,7 @@ class Lane:
                 # When only the sweep is disconnected, the lane still receives everything.
                 if link is not self._sweep:
                     self._connected.set(0)
+
                 failures = 1 if time.monotonic() - started_s > HEALTHY_AFTER_S else failures + 1
                 pause_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
                 log.warning(
@@ -314,6 +324,7 @@ class Lane:
             self._backlog.note,
             self._share_of(topic, message.payload, now_s),
         )
+
         batch = self._batcher.add(delivery, now_s=now_s)
         if batch is not None:
             self._hand_over(batch)
@@ -425,6 +436,7 @@ class Lane:
         for news in self._shares.floods(now_s):
             if not news.is_over:
                 security_events.note(repeats.RATE_LIMITED, source_id=news.source_id, lane=self.name)
+
             found.append(
                 SourceFlood(
                     key=os.urandom(16),
@@ -439,6 +451,7 @@ class Lane:
                     refused=news.refused,
                 )
             )
+
         return found
 
     def _send_whatever_happens(self, batch: DeliveryBatch, publish_all: PublishAll, turn: Turn) -> None:
@@ -492,6 +505,7 @@ class Lane:
                 is_traced = True
                 tracing.begin(trace_id)
                 log.info("alert_published", source_id=event.origin.source_id, alert_type=event.alert_type)
+
         if not is_traced:
             tracing.begin(uuid.uuid4().hex)
             log.debug("batch_published", lane=self.name, messages=len(batch.deliveries))
@@ -514,25 +528,31 @@ class Lane:
         by_kind: dict[type, list[Any]] = {}
         # In a second decoding the keys are already seen, and each message must still count.
         repeated = repeats.Repeats(self._seen if decode_one is None else repeats.SeenKeys())
+
         for delivery in batch.deliveries:
             for message in self._survive(delivery, decode_one or self._decode_one):
                 if delivery.share and isinstance(message, DeviceAlert):
                     repeated.add(message, is_over=delivery.share is MessageClass.OVER)
                 else:
                     by_kind.setdefault(type(message), []).append(message)
+
         events: list[tuple[str, msgspec.Struct]] = [
             (shard_key("device_alert_received", shard_of(_source_of(alert), self._shards)), alert)
             for alert in by_kind.get(DeviceAlert, [])
         ]
+
         for alert in by_kind.get(DeviceAlert, ()):
             self._seen.add(alert.origin.key)
+
         events += [("device_alert_repeated", event) for event in repeated.events(self._fresh_key)]
         for row in BATCHED:
             pieces = split(by_kind.get(row.message, ()), _source_of, self._shards)
             events += [(shard_key(row.event, shard), row.batch_of(items)) for shard, items in pieces.items()]
+
         if RejectedMessage in by_kind:
             merged = repeats.merged(by_kind[RejectedMessage])
             events.append(("message_rejected", RejectedBatch(messages=merged)))
+
         self._note_excess(repeated.excess, by_kind.get(RejectedMessage, ()))
         return events
 
@@ -543,6 +563,7 @@ class Lane:
         """
         digest, strikes = self._strikes_of(delivery.topic, delivery.payload)
         self._marker.begin_reading(delivery.topic, delivery.payload)
+
         try:
             if strikes >= POISON_STRIKES:
                 # The strikes stay: the same bytes, sent again, would end the process as many times.
@@ -550,8 +571,10 @@ class Lane:
             found = decode_one(delivery)
         finally:
             self._marker.end_reading()
+
         if strikes:
             self._marker.forget(digest)
+
         return found
 
     def _strikes_of(self, topic: str, payload: bytes) -> tuple[bytes, int]:
@@ -601,6 +624,7 @@ class Lane:
                 return message
         elif message is not None and self._is_backlog(message, delivery.topic):
             return message
+
         return repeats.refusal(
             delivery.topic,
             delivery.payload,
@@ -649,6 +673,7 @@ class Lane:
         if delivery.passed_over:
             metrics.mqtt_message_ignored.labels(topics.family_of(delivery.topic)).inc()
             return []
+
         topic = None
         try:
             if delivery.share is MessageClass.OVER:
@@ -662,9 +687,11 @@ class Lane:
             # A bug must neither lose the message nor stop the lane.
             log.exception("decode_failed", topic=delivery.topic)
             return self._refuse(delivery, topic, InvalidMessage("internal_error", repr(error)))
+
         if message is None:
             metrics.mqtt_message_ignored.labels(Family.OWNTRACKS).inc()
             return []
+
         return [backlog.noted(message, delivery.outage) if delivery.outage else message]
 
     def _set_aside(self, delivery: MqttDelivery, digest: bytes, strikes: int) -> list[Any]:
@@ -678,6 +705,7 @@ class Lane:
                 topic = topics.parse(topic_text)
         else:
             topic_text = topic_text[:LONGEST_UNREAD_TOPIC]
+
         error = InvalidMessage(
             "poison", f"the gateway stopped {strikes} times while it read this message; it was not read again"
         )
@@ -688,6 +716,7 @@ class Lane:
             bytes=len(delivery.payload),
             strikes=strikes,
         )
+
         key = poison.key(digest, delivery.mid, self._fresh_key)
         return self._refused(delivery, topic, error, key, topic_text, searched=b"")
 
@@ -714,6 +743,7 @@ class Lane:
         link = link_state.read(delivery.topic, delivery.payload)
         if link is None:
             return None
+
         if link.family is Family.DEVICE and link.online is not None:
             return [
                 payloads.link_reading(
@@ -726,6 +756,7 @@ class Lane:
                     recent=self._recent,
                 )
             ]
+
         metrics.mqtt_message_ignored.labels(link.family).inc()
         return []
 
@@ -742,8 +773,10 @@ class Lane:
     def _refuse(self, delivery: MqttDelivery, topic: topics.Topic | None, error: InvalidMessage) -> list[Any]:
         metrics.mqtt_message_rejected.labels(topics.family_of(delivery.topic), error.reason).inc()
         log.info("message_rejected", topic=delivery.topic, reason=error.reason, detail=error.detail)
+
         if error.reason in IDENTITY_REASONS:
             security_events.note(error.reason, topic=delivery.topic)
+
         found = payloads.rejected_identity(
             delivery.topic,
             topic,
@@ -754,6 +787,7 @@ class Lane:
             recent=self._recent,
             redelivered=delivery.redelivered,
         )
+
         # A refused message that may be a silent alarm gets a receipt only when the device has an
         # outbox. An outbox does not show the receipt of a silent alarm.
         is_alarm = unreadable.names_life_safety(delivery.topic) or (
@@ -800,12 +834,14 @@ class Lane:
                 silent=is_silent,
             )
         ]
+
         alert = unreadable.alert_of(
             topic_text, topic, searched, error=error, received_at=delivery.received_at, key=key
         )
         if alert is not None:
             alert = msgspec.structs.replace(alert, unreadable=delivery.payload)
             messages.append(backlog.noted(alert, delivery.outage) if delivery.outage else alert)
+
         return messages
 
     def _count(self, batch: DeliveryBatch) -> None:
@@ -816,8 +852,10 @@ class Lane:
             prefix = topics.metric_prefix(delivery.topic)
             counts[prefix, delivery.qos] += 1
             oldest.setdefault(prefix, delivery.received_at)
+
         for (prefix, qos), count in counts.items():
             metrics.mqtt_message_processed.labels(prefix, str(qos)).inc(count)
+
         for prefix, received_at in oldest.items():
             metrics.mqtt_processing_duration.labels(prefix).observe((now - received_at).total_seconds())
 
@@ -832,4 +870,5 @@ def _receipt_payload(receipt: Receipt) -> bytes:
         body["silent"] = True
     if receipt.reason is not None:
         body["reason"] = receipt.reason
+
     return msgspec.json.encode(body)

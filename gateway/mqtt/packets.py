@@ -111,6 +111,7 @@ def front(buffer: bytes, position: int) -> tuple[int, int, int] | None:
         shift += 7
         if shift > 21:
             raise ValueError("a remaining length of more than four bytes")
+
     return None
 
 
@@ -124,9 +125,11 @@ def parse_publish(first: int, buffer: bytes, start: int, end: int, *, version: i
     qos = first >> 1 & 3
     message_id = 0
     cleared = False
+
     if qos:
         message_id = buffer[topic_end] << 8 | buffer[topic_end + 1]
         topic_end += 2
+
     if version == 5:
         size, shift = 0, 0
         while True:
@@ -136,8 +139,10 @@ def parse_publish(first: int, buffer: bytes, start: int, end: int, *, version: i
             if digit < 0x80:
                 break
             shift += 7
+
         cleared = topic_end + size == end and _CLEARED in buffer[topic_end:end]
         topic_end += size
+
     return PublishPacket(
         topic, buffer[topic_end:end], qos, message_id, bool(first & 0x01), bool(first & 0x08), cleared
     )

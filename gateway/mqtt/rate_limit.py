@@ -130,6 +130,7 @@ class SourceLimits:
     def __init__(self, limit: SourceRate) -> None:
         if limit.per_s <= 0 or limit.burst < 1 or limit.backlog < 1:
             raise ValueError("a source may send more than nothing")
+
         self.per_s = limit.per_s
         self._cost_s = 1 / limit.per_s
         self._depth_s = (limit.burst - 1) / limit.per_s
@@ -168,9 +169,11 @@ class SourceLimits:
                 source.backlog_s = until_s
                 source.catching_up_s = now_s + CATCHING_UP_S
             return until_s is not None
+
         until_s = _taken(source.fresh_s, now_s, self._cost_s, self._depth_s)
         if until_s is None or now_s > source.catching_up_s:
             return False
+
         source.fresh_s = until_s
         return True
 
@@ -213,6 +216,7 @@ class SourceLimits:
                 del self._flooding[source.source_id]
                 source.flooding_since_s, source.is_told = None, False
                 source.counted = source.refused = 0
+
         return news
 
     def _news(self, source: SourceBucket, *, is_over: bool, now_s: float) -> FloodNews:
@@ -280,6 +284,7 @@ class PressLimits(SourceLimits):
         kind = self._kinds.get(topic)
         if kind is None:
             kind = self._kinds[topic] = kind_of(topic)
+
         cost_s = self._cost_s * (1 + size // BYTES_OF_ONE)
         until_s = _taken(source.full_s, now_s, cost_s, self._depth_s)
         if until_s is not None:
@@ -288,6 +293,7 @@ class PressLimits(SourceLimits):
             return MessageClass.FIRST
         if until_s is not None and now_s >= source.behind_s and self._goes_alone(source, now_s):
             return MessageClass.FIRST
+
         source.behind_s = now_s + BEHIND_S
         return MessageClass.OVER if until_s is None else MessageClass.REPEAT
 

@@ -163,4 +163,5 @@ def merged(refusals: Iterable[RejectedMessage]) -> list[RejectedMessage]:
         before = found.get(message.key)
         count = message.count + (0 if before is None else before.count)
         found[message.key] = msgspec.structs.replace(before or message, count=count)
+
     return [*others, *found.values()]

@@ -23,12 +23,16 @@ def bears_place(topic: str, payload: bytes) -> bool:
     """
     if not payload:
         return False
+
     family = topic.split("/", 1)[0]
     of_guard = family in (Family.GUARD, Family.OWNTRACKS)
+
     try:
         value = _any.decode(payload.rstrip(TAIL))
     except (msgspec.DecodeError, RecursionError, ValueError):
         return of_guard and not (len(payload) <= LONGEST_LINK_WORD and payload.rstrip(TAIL).isalpha())
+
     if of_guard and isinstance(value, dict) and value.get("_type") == "encrypted":
         return True
+
     return place.holds_place(value)

@@ -49,6 +49,7 @@ class RetainedSweep(MqttLink):
     def _sweep(self, client: BufferedPaho) -> None:
         self._found = []
         self._join(client, self._answers, self._filters, qos=0, with_retained=True)
+
         # The broker sent every retained message before its answer to this.
         self._leave(client, self._answers, self._filters)
 
@@ -61,6 +62,7 @@ class RetainedSweep(MqttLink):
     def _on_packet(self, first: int, buffer: bytes, start: int, end: int) -> bool:
         if first & 0xF0 != packets.PUBLISH:
             return False
+
         message = packets.parse_publish(first, buffer, start, end, version=5)
         # An exception here would end the sweep for good.
         try:
@@ -69,4 +71,5 @@ class RetainedSweep(MqttLink):
                 self._found.append(message.topic)
         except Exception:
             log.exception("retained_sweep_failed", mid=message.message_id)
+
         return True

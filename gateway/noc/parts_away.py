@@ -69,8 +69,10 @@ class PartsAway:
         longest: dict[str, float] = {}
         for fault in faults:
             longest[fault.part] = max(fault.for_s, longest.get(fault.part, 0.0))
+
         if any(part not in PATHS for part in longest):
             longest = {part: for_s for part, for_s in longest.items() if part not in PATHS}
+
         known = {away.part: away for away in self.away}
         before = self.away
         self.away = tuple(
@@ -78,6 +80,7 @@ class PartsAway:
             or Away(part, _second(now, longest[part]), part not in HIDE_NO_ALARM, reason_of(part))
             for part in sorted(longest, key=_rank)
         )
+
         return self.away != before
 
 

@@ -160,6 +160,7 @@ class NocGateway:
             act=self._act,
             seal=self.directory.seal_snapshot,
         )
+
         session.run()
         return None
 

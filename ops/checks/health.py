@@ -119,6 +119,7 @@ def all_checks(config: Config, *, state: Mapping[str, Any] | None, home: Path) -
             for process in (state or {}).get("processes", [])
         },
     }
+
     pool = eventlet.GreenPool(len(checks))
     return list(pool.starmap(_run, checks.items()))
 
@@ -169,6 +170,7 @@ def tenant(config: Config) -> str:
             f"tenant {config.default_tenant_id} (default_tenant_id) is missing: an alarm of an unknown"
             f" source would belong to no tenant; `vigil tenant add {config.default_tenant_id} NAME`"
         )
+
     return f"{config.default_tenant_id} is {name}"
 
 
@@ -237,14 +239,17 @@ def dead_letters(config: Config) -> str:
 def waiting(config: Config) -> str:
     names = depths.names(config)
     found = depths.depths(config, names)
+
     missing = sorted(set(names) - set(found))
     if missing:
         raise CheckFailed(
             f"{len(missing)} queues are not there, {missing[0]} among them; run `vigil topology`"
         )
+
     overfull = depths.overfull(found, alert=MAX_WAITING_ALERTS, bulk=MAX_WAITING)
     if overfull:
         raise CheckFailed("; ".join(overfull))
+
     return f"{sum(found.values())} messages wait in {len(found)} queues"
 
 
@@ -276,12 +281,14 @@ def partitions(database: providers.Database) -> str:
         raise CheckFailed(
             f"rows in the default partition of {', '.join(strays)}; `vigil retention run` moves them"
         )
+
     soon = datetime.now(UTC) + PARTITION_NOTICE
     late = [part.table for part in found if part.horizon is None or part.horizon < soon]
     if late:
         raise CheckFailed(
             f"no partitions for the next week of {', '.join(late)}; `vigil retention run` makes them"
         )
+
     return f"{len(found)} tables, made ahead"
 
 
@@ -291,11 +298,13 @@ def backup(config: Config, home: Path) -> str:
         if config.environment == "production":
             raise CheckFailed("there is no verified backup; run `vigil backup`")
         return "none yet, and none is wanted in development"
+
     age = datetime.now(UTC) - made
     if age > MAX_BACKUP_AGE and config.environment == "production":
         raise CheckFailed(
             f"the newest verified backup is {in_words(age.total_seconds())} old; run `vigil backup`"
         )
+
     return f"verified, of {made:%Y-%m-%d %H:%M} UTC"
 
 

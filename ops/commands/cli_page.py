@@ -47,6 +47,7 @@ def _sections(command: click.Command, context: click.Context) -> Iterator[str]:
 def _text(command: click.Command, context: click.Context) -> str:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     lines = [f"```\n{usage}\n```\n", " ".join((command.help or "").split()), ""]
+
     options = [
         record
         for parameter in command.get_params(context)
@@ -56,6 +57,7 @@ def _text(command: click.Command, context: click.Context) -> str:
         lines += ["| Option | Meaning |", "|---|---|"]
         lines += [f"| `{_cell(name)}` | {_cell(meaning)} |" for name, meaning in options]
         lines.append("")
+
     return "\n".join(lines)
 
 

@@ -119,9 +119,11 @@ def page() -> str:
             limits="\n".join(_limits(settings.noc)),
         )
     ]
+
     by_tag = sorted(OPERATIONS, key=lambda operation: operation.tag)
     for tag, operations in groupby(by_tag, key=lambda operation: operation.tag):
         parts += [f"### {tag.replace('-', ' ')}\n", *_table(operations), ""]
+
     return "\n".join(parts)
 
 

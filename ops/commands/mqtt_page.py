@@ -46,10 +46,13 @@ def page() -> str:
         f"| `{address}` | {DIRECTIONS[way['action']]} | {way['bindings']['mqtt']['qos']} | {way['summary']} |"
         for address, way, _ in topics
     ]
+
     parts = [HEAD + "\n".join(rows), "\n## Storage\n", *_storage()]
     parts += ["\n## Fields of every message\n", *_common(document), ""]
+
     for address, way, channel in topics:
         parts += [f"## {address}\n", f"{way['summary']}.\n", *_section(document, channel), ""]
+
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -86,6 +89,7 @@ def _section(document: Mapping[str, Any], channel: Mapping[str, Any]) -> Iterato
     for name, parameter in channel["parameters"].items():
         if words := parameter.get("description") or ", ".join(parameter.get("enum", ())):
             yield f"- `{{{name}}}`: {_text(words)}"
+
     if any(channel["parameters"].values()):
         yield ""
 
@@ -95,12 +99,14 @@ def _section(document: Mapping[str, Any], channel: Mapping[str, Any]) -> Iterato
     yield "| Field | Type | Meaning |"
     yield "|---|---|---|"
     is_ours = COMMON_FIELDS.keys() <= shape["properties"].keys()
+
     for field, schema in shape["properties"].items():
         if is_ours and field in COMMON_FIELDS:
             continue
         needed = " (required)" if field in shape.get("required", ()) else ""
         meaning = _text(schema.get("description", ""))
         yield f"| `{field}`{needed} | {_type(schema, document)} | {meaning} |"
+
     yield f"\nExample: `{msgspec.json.encode(message['examples'][0]['payload']).decode()}`"
 
 
@@ -116,6 +122,7 @@ def _type(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         return "object with " + ", ".join(
             f"`{field}` ({_type(inner, document)})" for field, inner in fields.items()
         )
+
     if "anyOf" in schema:
         kinds = [_type(one, document) for one in schema["anyOf"] if one.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
@@ -123,6 +130,7 @@ def _type(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("format") == "date-time":
         return "time"
+
     return ", ".join([schema.get("type", "any"), *_bounds(schema)])
 
 

@@ -130,10 +130,12 @@ class Erasure:
         self._timeline(with_alerts=with_alerts)
         self._refused_messages()
         self._sealed_texts()
+
         for table, column, kind in self._run_query(
             COLUMNS, tables=list(NOT_SWEPT), columns=list(NOT_REPLACED)
         ):
             self._sweep(table, column, kind)
+
         for table in ("zone", "zone_version"):
             self._sweep(table, "changed_by", "text")
 
@@ -151,6 +153,7 @@ class Erasure:
         if not self._connection.execute(text(concerned), self._values).scalar_one():
             yield
             return
+
         self._execute("ALTER TABLE zone DISABLE TRIGGER zone_numbered")
         yield
         self._execute("ALTER TABLE zone ENABLE TRIGGER zone_numbered")
@@ -180,6 +183,7 @@ class Erasure:
             f" AND (source_id = :key OR carried_by = :key) AND status IN {OPEN} AND alert_type = ANY(:grave)"
         )
         values = {**self._values, "grave": sorted(LIFE_SAFETY)}
+
         count = self._connection.execute(text(query), values).scalar_one()
         if self._person.kind == "guard" and count:
             raise Refused(
@@ -199,9 +203,11 @@ class Erasure:
                 " AND (recipient = ANY(:words) OR name = ANY(:words))"
             )
             what = "notifications on their way"
+
         count = self._connection.execute(text(query), self._values).scalar_one()
         if count:
             raise Refused(f"there are {count} {what} of this person; end them first, or use --force")
+
         on_shift = (
             "SELECT count(*) FROM guard_shift WHERE tenant_id = :tenant AND guard_id = :key"
             " AND now() >= starts_at AND now() < ends_at"
@@ -211,6 +217,7 @@ class Erasure:
             and self._connection.execute(text(on_shift), self._values).scalar_one()
         ):
             raise Refused(f"{self._person.key} is on shift; wait for its end, or use --force")
+
         query = "SELECT count(*) FROM owed_event WHERE tenant_id = :tenant AND :key = ANY(sources)"
         if self._connection.execute(text(query), self._values).scalar_one():
             raise Refused("events about this person are being published; try again in a few seconds")
@@ -219,18 +226,22 @@ class Erasure:
         self._do("mqtt_device_alert", "deleted", "(source_id = :key OR carried_by = :key)")
         for table in OF_A_GUARD:
             self._do(table, "deleted", "guard_id = :key")
+
         self._do("profile_change", "deleted", "kind = 'guard' AND subject = :key")
         # The row goes on under the pseudonym, so the carriers of a device can still be counted.
         self._execute(
             "INSERT INTO guard (guard_id, tenant_id, name, enabled, registered_by)"
             " VALUES (:p, :tenant, :p, false, 'erasure')"
         )
+
         self._do(
             "device_carrier", "replaced", "guard_id = :key", "guard_id = :p, until = coalesce(until, now())"
         )
+
         # A zone for this guard only must not become a zone for everybody.
         for table in ("zone", "zone_version"):
             self._do(table, "replaced", "guard_id = :key", "guard_id = :p")
+
         self._execute("DELETE FROM guard WHERE tenant_id = :tenant AND guard_id = :key")
         self.counts.append(ErasureCount("guard", "replaced", 1))
 
@@ -287,6 +298,7 @@ class Erasure:
                 f"status NOT IN {OPEN} AND alert_id NOT IN (SELECT alert_id FROM alert_hold) AND alert_id IN"
                 f" (SELECT t.alert_id FROM alert_timeline t WHERE t.tenant_id = :tenant AND {named})",
             )
+
         query = f"SELECT count(*) FROM alert_timeline t WHERE t.tenant_id = :tenant AND {named}"
         kept = self._connection.execute(text(query), self._values).scalar_one()
         if kept:
@@ -303,6 +315,7 @@ class Erasure:
             " source_id = ANY(:words) OR topic ~* :pattern OR detail ~* :pattern OR EXISTS ("
             " SELECT FROM unnest(:words) w WHERE position(convert_to(w, 'UTF8') IN payload) > 0))"
         )
+
         self._count("rejected_message", "deleted", found)
         found = self._execute(
             "UPDATE alert_occurrence SET unreadable = NULL WHERE tenant_id = :tenant AND EXISTS ("
@@ -357,10 +370,12 @@ def find(database: Database, kind: Kind, name: str, *, tenant_id: int) -> Erased
             dict(row)
             for row in connection.execute(text(FIND[kind]), {"tenant": tenant_id, "name": name}).mappings()
         ]
+
     if not rows:
         raise NotFound(f"no {kind} {name!r} in tenant {tenant_id}")
     if len(rows) > 1:
         raise Refused(f"{len(rows)} bear the name {name!r}; give the id: {', '.join(r['key'] for r in rows)}")
+
     [row] = rows
     key, credential = row.pop("key"), bool(row.pop("credential", None))
     telephones = row.pop("telephones", [])
@@ -370,6 +385,7 @@ def find(database: Database, kind: Kind, name: str, *, tenant_id: int) -> Erased
             key=lambda word: (-len(word), word),
         )
     )
+
     return ErasedPerson(kind, tenant_id, key, words, credential)
 
 

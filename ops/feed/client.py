@@ -66,6 +66,7 @@ class FeedClient:
             header=[f"Authorization: Bearer {self._fresh_token()}"],
             timeout=silence_s or FIRST_FRAME_S,
         )
+
         try:
             while True:
                 text = connection.recv()

@@ -32,10 +32,12 @@ class FrameFilter(NamedTuple):
             return None
         if frame["type"] == "connected" or not (self.sources or self.severity):
             return dict(frame)
+
         data = frame.get("data")
         if frame["type"] == "snapshot" and isinstance(data, Mapping):
             lists = {name: self._narrowed(data[name]) for name in SNAPSHOT_LISTS}
             return {**frame, "data": {**data, **lists}}
+
         narrowed = self._narrowed(data)
         return {**frame, "data": narrowed} if narrowed else None
 

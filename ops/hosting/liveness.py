@@ -90,6 +90,7 @@ def finding(process: str, directory: str | None, url: str | None) -> str:
     """
     if not directory:
         return f"{DIRECTORY} is not set: there is no check whether {process} is well"
+
     sign = _sign_of_late(process, directory)
     if sign is None:
         return f"{process} is not ready yet, or its {DIRECTORY} is not {directory}"
@@ -98,6 +99,7 @@ def finding(process: str, directory: str | None, url: str | None) -> str:
         return f"{process} has not reported for {sign.age_s:.0f} s; it is ended and restarted"
     if process == "watchdog":
         return _finding_messages(directory)
+
     return _finding_http(url) if url else ""
 
 
@@ -118,6 +120,7 @@ def _finding_messages(directory: str) -> str:
             continue  # it is being written at this moment
         if good_until < time.time():
             return f"test messages of the {lane} lane no longer arrive: `vigil watchdog test` shows where they are lost"
+
     return ""
 
 

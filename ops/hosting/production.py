@@ -59,6 +59,7 @@ def problems(config: Config, *, files: Files, secrets: Collection[str] | None = 
         "REDIS_URL": _redis,
         "MQTT_BROKER_PASSWORD": _mqtt,
     }
+
     wanted = [check for name, check in checks.items() if secrets is None or name in secrets]
     return [problem for check in (*wanted, _registration) for problem in check(config)]
 
@@ -86,9 +87,11 @@ def _outside(config: Config) -> Iterator[str]:
         yield "VIGIL_PUBLIC_URL is missing: messages have no link that acknowledges; set https://..."
     elif urlsplit(url).scheme != "https":
         yield f"VIGIL_PUBLIC_URL is {url}: links, passwords and tokens would travel in the clear; put TLS before it"
+
     for origin in filter(None, (part.strip() for part in config.noc.allowed_origins.split(","))):
         if urlsplit(origin).scheme != "https":
             yield f"VIGIL_ALLOWED_ORIGINS has {origin}: name https origins only"
+
     if config.notifications.webhook_private:
         yield "VIGIL_WEBHOOK_PRIVATE is true: tenants' webhooks reach this network; leave it out unless you need that"
 
@@ -104,6 +107,7 @@ def _edge(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
             "VIGIL_EDGE_CERTIFICATE is missing: HAProxy has no HTTPS; name a PEM file with certificate, chain and key"
             " (`vigil edge certificate` makes one), or the proxy that has it in VIGIL_EDGE_PROXIES"
         )
+
     if not _is_loopback(config.noc.server_host) and not config.noc.trusted_proxies:
         yield (
             f"VIGIL_TRUSTED_PROXIES is missing: the processes listen on {config.noc.server_host}, and all clients"
@@ -175,17 +179,21 @@ def _feed(config: Config, files: Files) -> Iterator[str]:
     feed = config.feed
     if feed.encryption != "fernet":
         yield f"NOC_FEED_ENCRYPTION is {feed.encryption}: the feed would travel in the clear; leave it out"
+
     name = FEED_KEY_FILE if feed.encryption_keys_file else "CHANNELS_ENCRYPTION_KEY"
     if feed.encryption_keys_file and name not in files:
         yield f"{name}: {feed.encryption_keys_file} cannot be read; give it to the user that runs Vigil"
         return
+
     try:
         keys = master_keys(files[name] if feed.encryption_keys_file else feed.encryption_keys)
     except Misconfigured as error:
         yield str(error)
         return
+
     if not keys:
         yield f"{name} is missing or holds no key; make one with `vigil keys generate`"
+
     for position, key in enumerate(keys):
         if is_weak_key(key):
             yield WEAK_KEY.format(name=name, which=f"key {position + 1}", remedy="`vigil keys generate`")
@@ -200,6 +208,7 @@ def _evidence(config: Config, files: Files) -> Iterator[str]:
         key = load_pem_private_key(files[EVIDENCE_KEY_FILE], password=None)
     except (KeyError, ValueError, TypeError, UnsupportedAlgorithm):
         return
+
     if isinstance(key, Ed25519PrivateKey) and is_weak_key(key.private_bytes_raw()):
         yield WEAK_KEY.format(
             name=EVIDENCE_KEY_FILE,
@@ -214,6 +223,7 @@ def _tokens(config: Config) -> Iterator[str]:
         yield "JWT_SECRET is missing; make one with: openssl rand -base64 48 (or set JWT_JWKS_URL)"
     elif noc.jwt_secret and is_weak_text(noc.jwt_secret):
         yield "JWT_SECRET is weak: it needs 32 random characters; make one with: openssl rand -base64 48"
+
     if noc.jwt_jwks_url:
         url = urlsplit(noc.jwt_jwks_url)
         if url.scheme != "https" and not _is_loopback(url.hostname):
@@ -231,8 +241,10 @@ def _providers(config: Config) -> Iterator[str]:
         for setting in provider.settings
         if setting.kind == "url"
     ]
+
     if settings.fcm_credentials_file:
         urls.append(("FCM_API_URL", settings.fcm_api_url))
+
     for variable, address in urls:
         url = urlsplit(address)
         if url.scheme != "https" and not _is_loopback(url.hostname):

@@ -52,6 +52,7 @@ class WorkWatch:
         # A part that is not named has nothing in hand.
         self._standing = {name: self._standing.get(name, work_in_hand.StalledTime()) for name in parts}
         standing = {name: self._stood_s(name, part, now_s) for name, part in parts.items()}
+
         name, stood_s = max(standing.items(), key=lambda item: item[1], default=("", 0.0))
         if stood_s < min(self._limits.stall_timeout_s, self._limits.work_timeout_s):
             self._waits_for = []
@@ -60,6 +61,7 @@ class WorkWatch:
 
         what = f"its work has stopped since {_since(stood_s)} ({parts[name].in_hand})"
         self._say(f"{what}; it waits for {', '.join(self._waits_for)}" if self._waits_for else what)
+
         if now_s - self._asked_s >= ASK_EVERY_S and not self._asking:
             self._asked_s, self._asking = now_s, True
             eventlet.spawn_n(self._ask)

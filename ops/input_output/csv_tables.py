@@ -86,6 +86,7 @@ def read_table(
 
     if not columns:
         raise Refused(f"the file is empty: line 1 must name the columns {', '.join(required)}")
+
     return CsvTable(columns, rows, separator)
 
 

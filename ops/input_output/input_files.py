@@ -61,6 +61,7 @@ def read_bytes(path: Path, *, at_most: int = MAX_BYTES, standard_input: bool = F
 
     if len(content) > at_most:
         raise Refused(f"{safe_name(path)} has more than {at_most:,} bytes: split it")
+
     return content
 
 

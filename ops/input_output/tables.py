@@ -41,6 +41,7 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, hide: Sequence[str
     if not rows:
         click.echo("nothing yet")
         return
+
     names = [name for name in rows[0] if name not in hide]
     cells = [[_cell(worded(name, row[name])) for name in names] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
@@ -52,9 +53,11 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, hide: Sequence[str
     if needed > console.width:
         _show_one_below_the_other(names, cells)
         return
+
     table = Table(*names, box=None, header_style="bold")
     for row_of_cells in cells:
         table.add_row(*row_of_cells)
+
     console.print(table)
 
 

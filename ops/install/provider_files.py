@@ -154,6 +154,7 @@ def main(arguments: Sequence[str]) -> int:
         path = PROJECT / name
         path.write_text(render(path.read_text()))
         print(f"wrote {name}")
+
     return 0
 
 

@@ -65,6 +65,7 @@ def write(
     """
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o700)
+
     made = []
     makers = _makers(directory, addresses) | _of_processes(directory, one_login)
     derived = _of_servers(directory, settings)
@@ -75,12 +76,15 @@ def write(
             made.append(name)
         elif name in derived and file.read_text() != make() + "\n":
             write_private(file, make() + "\n")
+
         if name == "rabbitmq_conf" and LOAD not in file.read_text():  # an older installation
             write_private(file, f"{LOAD}\n{file.read_text()}")
+
         # A file that was put there by hand may be readable by everybody.
         file.chmod(0o600 if owners is None else 0o440)
         if owners is not None:
             os.chown(file, *owners.get(name, owners[""]))
+
     return made
 
 

@@ -85,9 +85,11 @@ def plan(url: URL, store: BackupStore, *, with_data: bool, say: Say) -> UpgradeP
         postgres.check_owner(connection)
         current, newest = revisions.revisions(connection)
         records = keep_rows.waiting(connection)
+
     say("queues")
     found, problem = _look_at_queues()
     steps, partitions = _try(url, str(current), with_data=with_data, say=say)
+
     return UpgradePlan(
         current=str(current),
         newest=str(newest),
@@ -113,16 +115,22 @@ def carry_out(url: URL, store: BackupStore, *, without_backup: bool, say: Say) -
     with transaction(owner) as connection:
         postgres.check_owner(connection)
         current, newest = revisions.revisions(connection)
+
     if current != newest and not without_backup:
         _check_backup(store, now=datetime.now(UTC))
+
     say(f"migrations, from {current} to {newest}")
     returned = revisions.up(owner)
+
     with transaction(owner) as connection:
         revisions.check(connection)
+
     say("queues")
     declared = definitions.declare()
+
     with transaction(owner) as connection:
         made = connection.execute(MAKE_PARTITIONS, {"weeks": PARTITION_WEEKS}).scalar_one()
+
     return UpgradeResult(revision=str(newest), returned=returned, partitions=int(made), queues=declared)
 
 
@@ -186,16 +194,20 @@ def _scratch_copy(url: URL, current: str, *, with_data: bool, say: Say) -> Itera
     ):
         dump = Path(directory) / DUMP
         options = [] if with_data else ["--schema-only"]
+
         with transaction(_engine(url)) as connection:
             within = str(connection.exec_driver_sql("SELECT current_schema()").scalar_one())
+
         postgres.dump(
             checking.program_for(url, "pg_dump"), url, dump, within=within, options=options, say=say
         )
         restorer = checking.program_for(url, "pg_restore")
         postgres.restore(restorer, dump, copy, options=[f"--jobs={checking.JOBS}"], say=say)
+
         if not with_data:
             with transaction(_engine(copy)) as connection:
                 connection.exec_driver_sql(FORGET_ROWS.format(revision=current))
+
         yield copy
 
 
@@ -203,8 +215,10 @@ def _tried(owner: Engine, revision: str, description: str) -> MigrationStep:
     with revisions.alone(owner) as connection:
         tables = sorted(catalog.read(connection))
         started_s = time.monotonic()
+
         with _statements(owner) as said:
             revisions.upgrade_within(connection, revision)
+
         return MigrationStep(
             revision=revision,
             description=description,

@@ -67,12 +67,14 @@ class PortReservations:
             return False
         if port in self._held:
             return True
+
         held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             held.bind(f"\0vigil-port-{port}")
         except OSError:
             held.close()
             return False
+
         self._held[port] = held
         return True
 

@@ -188,11 +188,13 @@ def redis(
     """
     data = _directory(home / name)
     config, acl = data / "redis.conf", data / "users.acl"
+
     if users:
         write_private(acl, users)
         more += f"aclfile {acl}\n"
     if users or not config.exists() or not more:  # sentinels write the present master into it
         write_private(config, REDIS.format(port=ports[name], data=data, more=more))
+
     return Process(
         name,
         [binary("redis-server"), str(config)],
@@ -263,11 +265,13 @@ def rabbitmq(
     """
     name, port = _numbered("rabbitmq", number), ports[_numbered("amqp", number)]
     data = _directory(home / name)
+
     if definitions is None:
         more += RABBITMQ_DEFAULT_USER.format(password=password, vhost=VHOST)
     else:
         write_private(data / "definitions.json", json.dumps(definitions))
         more += f"load_definitions = {data / 'definitions.json'}\n"
+
     write_private(data / "rabbitmq.conf", RABBITMQ.format(port=port) + more)
     (data / "enabled_plugins").write_text("[].\n")
     return Process(
@@ -306,16 +310,20 @@ def postgres(
     """
     user = "postgres" if os.geteuid() == 0 else None
     data = _directory(home / name)
+
     if user:
         _check_reachable(data, user)
         shutil.chown(data, user, user)
+
     data.chmod(0o700)
     if not (data / "PG_VERSION").exists():
         (make or _initdb)(data, user)
+
     # A supervisor that was killed leaves this file. The free ports show that the server is gone.
     (data / "postmaster.pid").unlink(missing_ok=True)
     if make is None:
         _ask_for_passwords(data, user, password)
+
     settings = POSTGRES | dict(more) | {"port": str(ports[name])}
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     return Process(
@@ -350,6 +358,7 @@ def _ask_for_passwords(data: Path, user: str | None, password: str) -> None:
     rules = data / "pg_hba.conf"
     if rules.read_text() == PG_HBA:
         return
+
     # Without a server: the single-user mode needs no password.
     alone = [
         str(postgres_bin() / "postgres"),
@@ -360,6 +369,7 @@ def _ask_for_passwords(data: Path, user: str | None, password: str) -> None:
         "log_statement=none",
         "postgres",
     ]
+
     run(alone, user=user, say=f"ALTER ROLE postgres PASSWORD '{password}'\n")
     rules.write_text(PG_HBA)
     rules.chmod(0o600)
@@ -394,6 +404,7 @@ def prepare_database(
             for process, password in process_passwords.items()
         },
     }
+
     # In a separate process, because this one lives as long as the stack, and needs the database
     # library only here.
     run([sys.executable, "-m", "ops.servers.database"], say=json.dumps(wanted), cwd=PROJECT)
@@ -456,6 +467,7 @@ def run(
     )
     if done.returncode != 0:
         raise Misconfigured(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()}")
+
     return done.stdout
 
 

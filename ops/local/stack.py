@@ -110,10 +110,12 @@ class Stack:
         """Start the servers that were not given and prepare the database. Raises `StackFailed`."""
         self.prepare()
         self._check_production()
+
         with self._step("servers"):
             started = self._server_processes()
             self.supervisor.add(*started)
             self._await([process.name for process in started], timeout_s=SERVERS_TIMEOUT_S)
+
             if self._own("postgres"):
                 servers.prepare_database(
                     self._ports["postgres"],
@@ -122,6 +124,7 @@ class Stack:
                     service_password=self._secrets["VIGIL_DB_SERVICE_PASSWORD"],
                     process_passwords=self._passwords("DB"),
                 )
+
         self._write_environments()
 
     def prepare(self) -> None:
@@ -134,6 +137,7 @@ class Stack:
         )
         if self._own_keys() and not (self.home / FEED_KEYS).exists():
             environment.write_private(self.home / FEED_KEYS, self._secrets["CHANNELS_ENCRYPTION_KEY"] + "\n")
+
         further = [port for port in self._ports_of_processes().values() if "@" in port]
         self._ports = ports.remembered(
             self.home / "ports.json", prefer=self._prefer, more=further, take=self._reserved.take
@@ -191,6 +195,7 @@ class Stack:
             self._leave_taken_ports()
             self.supervisor.add(*(self._service(name) for name in self.services))
             names = self.services
+
             late = self._late(names, deadline_s)
             if not late:
                 # HAProxy starts last. Earlier, it would see that the others do not answer, and
@@ -198,10 +203,12 @@ class Stack:
                 self.supervisor.add(self._haproxy())
                 names = [*self.services, HAPROXY]
                 late = self._late(names, deadline_s)
+
             if not late:
                 return
             if time.monotonic() >= deadline_s or not self._lost_a_port():
                 raise self._not_ready(_worst_of(late), timeout_s)
+
             self.supervisor.remove(*names)
 
     def _late(self, names: list[str], deadline_s: float) -> list[Process]:
@@ -217,13 +224,16 @@ class Stack:
         taken = [name for name in self._http_ports().values() if not ports.is_free(self._ports[name])]
         if not taken:
             return
+
         kept = {name: port for name, port in self._ports.items() if name not in taken}
         busy = set(self._ports.values())
+
         chosen = ports.choose(
             {}, taken, prefer=False, take=lambda port: port not in busy and self._reserved.take(port)
         )
         for name, port in chosen.items():
             self._say(f"port {self._ports[name]} is taken by another program; {name} is on {port}")
+
         self._ports = kept | chosen
         environment.write_private(self.home / "ports.json", json.dumps(self._ports))
         self._write_environments()
@@ -326,11 +336,13 @@ class Stack:
             "PROMETHEUS_MULTIPROC_DIR": str(self.home / "metrics"),
             "VIGIL_RESTART_DIR": str(self.home / "restarts"),
         }
+
         # Only a development stack registers unknown sources. Registration is closed by default.
         if (self._given.get("VIGIL_ENV") or "development") == "development":
             made["VIGIL_REGISTRATION"] = "open"
             # Only there can the readers of messages reach the console at this address.
             made["VIGIL_PUBLIC_URL"] = f"http://{loopback}:{port['http']}"
+
         return {name: self._given.get(name) or value for name, value in made.items()}
 
     def operator_settings(self) -> dict[str, str]:
@@ -400,6 +412,7 @@ class Stack:
             made["AMQP_URI"] = self._amqp_uri(process, environment.password_of("AMQP", process))
         if "REDIS_URL" in wanted and self._own("redis"):
             made["REDIS_URL"] = self._redis_url(process, environment.password_of("REDIS", process))
+
         return made
 
     def addresses(self) -> dict[str, str]:
@@ -410,10 +423,13 @@ class Stack:
             "mqtt": f"{settings['MQTT_BROKER_ADDRESS']}:{settings['MQTT_BROKER_PORT']}",
             **{name: f"127.0.0.1:{settings[variable]}" for name, variable in PORT_VARIABLES.items()},
         }
+
         if self._own("mqtt"):
             found |= {name: f"127.0.0.1:{self._ports[name]}" for name in ("mqtts", "mqtts_certificate")}
+
         for name, variable in (("amqp", "AMQP_URI"), ("redis", "REDIS_URL"), ("postgres", "DATABASE_URL")):
             found[name] = hosts_of(settings[variable])
+
         return found
 
     def _own(self, name: str) -> bool:
@@ -453,6 +469,7 @@ class Stack:
             password = self._secrets["VIGIL_DB_SUPERUSER_PASSWORD"]
             less = servers.SMALL_POSTGRES if self.small else {}
             started.append(servers.postgres(self.home, self._ports, base, password=password, more=less))
+
         if self._own("amqp"):
             started.append(servers.epmd(self.home, self._ports, base))
             definitions = rabbitmq_users.definitions(
@@ -461,10 +478,12 @@ class Stack:
                 vhost=servers.VHOST,
                 retry_delays_s=self._config().amqp.retry_delays_s,
             )
+
             less_memory = servers.SMALL_RABBITMQ if self.small else ""
             started.append(
                 servers.rabbitmq(self.home, self._ports, base, definitions=definitions, more=less_memory)
             )
+
         if self._own("redis"):
             users = redis_users.acl_file(
                 self._passwords("REDIS"),
@@ -472,8 +491,10 @@ class Stack:
                 prefix=self._config().redis.key_prefix,
             )
             started.append(servers.redis(self.home, self._ports, base, users=users))
+
         if self._own("mqtt"):
             started.append(servers.mosquitto(self.home, self._ports, base, self.mosquitto_configuration()))
+
         return started
 
     def mosquitto_configuration(self) -> Path:
@@ -494,9 +515,11 @@ class Stack:
     def _service(self, name: str) -> Process:
         process, _, instance = name.partition("@")
         own = {"VIGIL_INSTANCE": instance or "1"} if self._given.get("VIGIL_MQTT_SHARED_GROUP") else {}
+
         if process in HTTP_PORTS and instance:
             port = HTTP_PORTS[process]
             own[PORT_VARIABLES[port]] = str(self._ports[f"{port}@{instance}"])
+
         environment_of_it = {**self.process_environment(process), **own}
         named = self._ports_of_processes().get(name)
         return Process(
@@ -528,6 +551,7 @@ class Stack:
             ]
             for kind in PORT_VARIABLES
         )
+
         log = self.home / "log" / f"{HAPROXY}.log"
         remedy = self._remedy(HTTP_PORTS[HAPROXY])
         return servers.haproxy(log, self._given, port=public[0], feeds=feeds, apis=apis, remedy=remedy)

@@ -215,12 +215,15 @@ class Process:
             self.state, self.doing = "blocked", problem
             self._due_s = time.monotonic() + PORT_LOOK_S
             return
+
         self.restarts += self._has_run
         self._has_run = True
         self.doing = self._fault = ""
         environment = dict(self._environment)
+
         if self._probe is None:
             environment["NOTIFY_SOCKET"] = self._listen()
+
         self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(self._log, "ab", opener=_private) as log:
             self._child = subprocess.Popen(
@@ -236,6 +239,7 @@ class Process:
                 extra_groups=[] if self._user else None,
                 umask=0o077,  # its files hold messages, keys and passwords
             )
+
         self._pidfd = os.pidfd_open(self._child.pid)
         self.state = "starting"
         self._started_s = time.monotonic()
@@ -251,6 +255,7 @@ class Process:
         """Notice exits, signs of life and due starts; return True when something changed."""
         before = (self.state, self.pid, self.doing)
         heard = self._hear()
+
         if self._child is not None and (code := self._child.poll()) is not None:
             self._ended(code)
         elif self._child is None:
@@ -263,6 +268,7 @@ class Process:
                 _kill_group(self._child)
         else:
             self._watch(self._child, heard)
+
         return before != (self.state, self.pid, self.doing)
 
     def ask_to_stop(self) -> None:
@@ -326,6 +332,7 @@ class Process:
                 self.state = "blocked" if blocked else "starting"
             self.doing = said.get("STATUS", self.doing)
             self._fault = said.get(sd_notify.FAULT, self._fault)
+
         return heard
 
     def _receive(self) -> bytes | None:
@@ -346,11 +353,13 @@ class Process:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
+
         self.doing = ""
         if self.state == "stopping":
             self.state = "stopped"
             self._has_run = False
             return
+
         self.last_end = self._fault or end_in_words(self.name, code, self._stall_timeout_s)
         self.last_end_at = _now()
         self._failures = 1 if time.monotonic() - self._started_s > HEALTHY_AFTER_S else self._failures + 1
@@ -396,15 +405,18 @@ class _TimeWithoutSign:
         """Count one turn; return the time without a sign of life in seconds."""
         elapsed_s = 0.0 if self._looked_s is None else min(now_s - self._looked_s, LONGEST_TURN_S)
         self._looked_s = now_s
+
         if heard:
             self._silent_s, self._waited_s = 0.0, None
             return 0.0
+
         self._silent_s += elapsed_s
         if self._silent_s >= SUSPECT_S:
             waited_s = waited_for_cpu_s(pid)
             if self._waited_s is not None:
                 self._silent_s -= min(elapsed_s, max(0.0, waited_s - self._waited_s))
             self._waited_s = waited_s
+
         return self._silent_s
 
 

@@ -42,6 +42,7 @@ class CertificateAuthority:
         """Make the authority when it is not there."""
         if self.certificate_file.exists() and self._key_file.exists():
             return
+
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name("Vigil authority")
         builder = _builder(name, name, key.public_key(), days=AUTHORITY_DAYS)
@@ -67,6 +68,7 @@ class CertificateAuthority:
             left = held.not_valid_after_utc - datetime.now(UTC)
             if left > RENEW_BEFORE and {str(name.value) for name in names} >= set(hosts):
                 return False
+
         self.issue_server(directory, hosts=hosts)
         return True
 
@@ -98,8 +100,10 @@ class CertificateAuthority:
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(certificates=False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+
         if alternative is not None:
             builder = builder.add_extension(alternative, critical=False)
+
         certificate_file, key_file = (
             stem.with_name(f"{stem.name}.pem"),
             stem.with_name(f"{stem.name}-key.pem"),
@@ -108,6 +112,7 @@ class CertificateAuthority:
         _write(key_file, key)
         certificate = builder.sign(signer, hashes.SHA256())
         certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
         return certificate_file, key_file
 
     def _load(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -119,8 +124,10 @@ class CertificateAuthority:
                 f"no certificate authority in {self.certificate_file.parent}: {error}; `vigil up` makes one, "
                 "or set VIGIL_CA_DIRECTORY to a directory with ca.pem and ca-key.pem"
             ) from error
+
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise Misconfigured(f"{self._key_file} holds no elliptic-curve key")
+
         return certificate, key
 
 

@@ -66,10 +66,12 @@ def prepare(
             "DATABASE_URL and VIGIL_OWNER_DATABASE_URL name the same login;"
             " the services must not own the tables: give them a login of their own"
         )
+
     if owner.database != service.database:
         raise Misconfigured(
             f"VIGIL_OWNER_DATABASE_URL names the database {owner.database} and DATABASE_URL {service.database}"
         )
+
     processes = {process: _login(url, f"DATABASE_URL of {process}") for process, url in process_urls.items()}
     made: list[str] = []
     with _cursor(superuser_url) as cursor:
@@ -82,6 +84,7 @@ def prepare(
         for process, url in processes.items():
             made += _login_of_process(cursor, process, url)
         made += _database(cursor, str(owner.database), str(owner.username))
+
     make_postgis(make_url(database_url(superuser_url)).set(database=owner.database).render_as_string(False))
     return made
 
@@ -129,11 +132,14 @@ def _login_of_process(cursor: Any, process: str, url: URL) -> list[str]:
     made = _role(cursor, login, "LOGIN NOINHERIT", password=url.password)
     wanted = {database_role(process, access) for access in PRIVILEGES[process].tables}
     cursor.execute(MEMBER_OF, (login,))
+
     held = {name for (name,) in cursor.fetchall()}
     for role in sorted(held - wanted):
         cursor.execute(sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(login)))
+
     for role in sorted(wanted - held):
         cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(login)))
+
     return made
 
 
@@ -151,12 +157,14 @@ def _database(cursor: Any, name: str, owner: str) -> list[str]:
 def _cursor(url: str) -> Iterator[Any]:
     parsed = make_url(database_url(url)).set(drivername="postgresql")
     target = parsed.set(database=parsed.database or "postgres")
+
     try:
         connection = psycopg2.connect(
             target.render_as_string(hide_password=False), connect_timeout=CONNECT_TIMEOUT_S
         )
     except psycopg2.OperationalError as error:
         raise Unavailable(f"PostgreSQL as superuser at {target.host}: {str(error).strip()}") from error
+
     connection.autocommit = True  # a database cannot be made within a transaction
     try:
         yield connection.cursor()

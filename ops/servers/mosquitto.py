@@ -109,8 +109,10 @@ def write_configuration(
     tls.mkdir(parents=True, exist_ok=True)
     issuer = CertificateAuthority(authority or tls)
     issuer.make()
+
     if authority:
         (tls / "ca.pem").write_bytes(issuer.certificate_file.read_bytes())
+
     issuer.keep_server(tls, hosts=hosts or ["localhost", "127.0.0.1", socket.gethostname()])
     (data / "acl").write_text(access_control.acl_file(prefix, anonymous=anonymous))
     _write_rights(data / "dynamic-security.json", people, prefix=prefix)
@@ -128,6 +130,7 @@ def write_configuration(
             user="user root" if os.geteuid() == 0 and not plugin_file else "",
         )
     )
+
     return config
 
 
@@ -139,6 +142,7 @@ def _write_rights(file: Path, people: Mapping[str, tuple[str, str]], *, prefix: 
         for client in held.get("clients", [])
         if "salt" in client
     }
+
     salted = {name: (*person, salts.get(name) or secrets.token_bytes(12)) for name, person in people.items()}
     merged = access_control.broker_file(held, prefix=prefix, people=salted)
     if merged != held:
@@ -166,12 +170,14 @@ class BrokerAdmin:
                 "MQTT_ADMIN_PASSWORD is not set, so the broker cannot be given credentials; "
                 "set it, or use --no-credential"
             )
+
         self._sock = connect(
             mqtt,
             f"vigil-admin-{secrets.token_hex(4)}",
             username=mqtt.admin_username,
             password=mqtt.admin_password,
         )
+
         self._reader = packets.PacketReader()
         self._message_id = 1
         try:
@@ -243,6 +249,7 @@ class BrokerAdmin:
         data = self._sock.recv(262_144)
         if not data:
             raise ConnectionError("the broker closed the connection")
+
         for first, body in self._reader.feed(data):
             if first == packets.SUBACK:
                 if body[-1] & 0x80:

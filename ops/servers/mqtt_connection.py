@@ -44,10 +44,12 @@ def connect(
         answer = sock.recv(4)
     except OSError as error:
         raise Unavailable(f"MQTT broker {mqtt.host}:{mqtt.port}: {error}") from error
+
     if len(answer) < 4 or answer[0] != packets.CONNACK or answer[3]:
         sock.close()
         reason = REASONS.get(answer[3], str(answer[3])) if len(answer) == 4 else "no answer"
         raise Unavailable(f"MQTT broker {mqtt.host}:{mqtt.port} refused {username or 'us'}: {reason}")
+
     return sock
 
 

@@ -83,13 +83,16 @@ def differences(connection: Connection) -> list[str]:
     """
     if connection.execute(KNOWS_ROLES).scalar_one() is None:
         return []
+
     revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if revision is None or revision < REVISION:
         return []
+
     statements = list(_policies(connection))
     held = {TablePrivilege(*row) for row in connection.execute(HELD, {"roles": database_roles()})}
     wanted = set(_wanted(connection))
     statements += [_statement("REVOKE", right) for right in sorted(held - wanted)]
+
     return statements + [_statement("GRANT", right) for right in sorted(wanted - held)]
 
 
@@ -114,6 +117,7 @@ def _wanted(connection: Connection) -> Iterator[TablePrivilege]:
     tables = set(connection.execute(TABLES).scalars())
     functions: dict[str, str] = dict(connection.execute(FUNCTIONS).all())
     schema: Any = connection.execute(text("SELECT current_schema()")).scalar_one()
+
     for process, privileges in PRIVILEGES.items():
         for access, grants in privileges.tables.items():
             role = database_role(process, access)

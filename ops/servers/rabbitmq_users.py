@@ -85,6 +85,7 @@ def rights_of(process: str, *, retry_delays_s: Sequence[int]) -> RabbitRights:
         *([DEAD_QUEUE] if may.settles_dead_letters else []),
         *([HEARTBEAT_EXCHANGE] if _hears(process) else []),
     ]
+
     return RabbitRights(
         configure=any_of([*own, *map(re.escape, publishes)]),
         write=any_of([*own, *map(re.escape, written)]),
@@ -143,6 +144,7 @@ def definitions(
     users = {operator: operator_password, **passwords}
     rights = {process: rights_of(process, retry_delays_s=retry_delays_s) for process in passwords}
     everything = {"configure": EVERYTHING, "write": EVERYTHING, "read": EVERYTHING}
+
     return {
         "vhosts": [{"name": vhost}],
         "users": [

@@ -62,10 +62,12 @@ def acl_file(
         commands = " ".join(f"+{command}" for command in (*OF_EVERYBODY, *OF_SERVERS))
         of_servers = f"on {_hash(servers_password)} &* -@all {commands}" if servers_password else "off"
         lines.append(f"user default reset {of_servers}")
+
     for process, password in sorted(passwords.items()):
         may = PRIVILEGES[process].redis
         assert may is not None, f"{process} has nothing to do at Redis"
         lines.append(f"user {process} reset on {_hash(password)} {rules_of(may, prefix=prefix)}")
+
     return "\n".join(lines) + "\n"
 
 

@@ -124,6 +124,7 @@ class Phones:
             self._listen(max(0.0, till_s - time.monotonic()))
         except (OSError, Unavailable) as error:
             self._break(str(error))
+
         if time.monotonic() - self._flushed_s > FLUSH_S:
             self._flushed_s = time.monotonic()
             self._store.flush(ran_s=self._now_s())
@@ -169,6 +170,7 @@ class Phones:
         line = self._lines.get(name)
         if line is not None:
             return line
+
         username, password = "", ""
         if self._passwords is not None:
             if name not in self._passwords:
@@ -176,6 +178,7 @@ class Phones:
                     f"{name} is not in the file of credentials; `vigil guard|device import` makes one"
                 )
             username, password = name, self._passwords[name]
+
         line = self._lines[name] = PhoneConnection(
             self._mqtt,
             name or f"vigil-simulator-{secrets.token_hex(4)}",
@@ -185,6 +188,7 @@ class Phones:
             username=username,
             password=password,
         )
+
         self._selector.register(line, selectors.EVENT_READ)
         self._failures = 0
         return line
@@ -210,6 +214,7 @@ class Phones:
         for line in self._lines.values():
             self._selector.unregister(line)
             line.hang_up()
+
         self._lines.clear()
         self._packets.clear()
         self._core.disconnected()

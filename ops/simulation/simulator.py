@@ -63,6 +63,7 @@ class SimulatedGuard:
     ) -> Iterator[SimulatedMessage]:
         if self._aim_m is None and self._chance.random() < odds.leave:
             self._aim_m, self._away_turns = AWAY_RADIUS_M, AWAY_TURNS
+
         notable = self._move(elapsed_s)
         if self._chance.random() < odds.panic:
             panic = {"severity": "critical", "message": "simulated panic", "timestamp": now.isoformat()}
@@ -73,6 +74,7 @@ class SimulatedGuard:
                 _json({**panic, "location": where, "msg_id": f"{msg_id}-p"}),
                 f"{self.source_id} presses the panic button",
             )
+
         accuracy = self._chance.uniform(3, 15)
         fix = {
             **self._position(accuracy / 2),
@@ -93,12 +95,15 @@ class SimulatedGuard:
             self._walk(WALK_MPS * elapsed_s)
         else:
             self._ride(RIDE_MPS * elapsed_s, self._aim_m)
+
         moved_east_m, moved_north_m = self._east_m - east_m, self._north_m - north_m
         self._speed_mps = math.hypot(moved_east_m, moved_north_m) / elapsed_s
+
         was_inside = math.hypot(east_m, north_m) <= SITE_RADIUS_M
         is_inside = math.hypot(self._east_m, self._north_m) <= SITE_RADIUS_M
         if was_inside == is_inside:
             return ""
+
         return f"{self.source_id} {'comes back into' if is_inside else 'leaves'} the zone"
 
     def _walk(self, step_m: float) -> None:
@@ -116,6 +121,7 @@ class SimulatedGuard:
         outward = math.atan2(self._east_m, self._north_m)
         self._heading = math.degrees(outward if aim_m >= distance_m else outward + math.pi)
         self._scale_to(distance_m + max(-step_m, min(step_m, aim_m - distance_m)))
+
         if abs(aim_m - distance_m) > step_m:
             return
         if self._away_turns:
@@ -152,6 +158,7 @@ class SimulatedDevice:
         if self._battery < 15:
             self._battery = 100.0
             notable = f"{self.source_id} is charged"
+
         reading = {
             "battery": round(self._battery, 1),
             "signal": self._chance.randint(-95, -50),
@@ -186,6 +193,7 @@ class SimulatedSensor:
             reading["value"] = round(self._chance.gauss(26, 1), 1)
         else:
             reading["state"] = self._chance.choice(["OPEN", "CLOSED"] if self._type == "DOOR" else ["CLEAR"])
+
         yield SimulatedMessage(self.source_id, f"sensor/{self.source_id}/reading", _json(reading), notable)
 
 
@@ -213,6 +221,7 @@ class SimulatedSystem:
             "timestamp": now.isoformat(),
             "msg_id": msg_id,
         }
+
         notable = f"{self.source_id} is overloaded" if overloaded else ""
         yield SimulatedMessage(self.source_id, f"system/health/{self.source_id}", _json(health), notable)
 

@@ -81,13 +81,16 @@ class Provisioner:
         source_id = check_source_id(wanted.entered, family=wanted.family)
         values = {"tenant_id": self._tenant_id, "site_id": wanted.site_id, "name": wanted.name or source_id}
         values |= {"guard_id": source_id} if wanted.kind == "guard" else {"device_id": source_id}
+
         if wanted.kind == "device":
             values["family"] = wanted.family
+
         try:
             self._store.add(wanted.kind, **values)
         except Conflict as error:
             known = self._unfinished(wanted, source_id, error)
             return RegisteredSource(source_id, self._complete(wanted, source_id, known))
+
         return RegisteredSource(source_id, f"{wanted.kind} {source_id} added")
 
     def give_passwords(self, batch: Sequence[tuple[SourceRequest, str]]) -> list[Credential]:
@@ -173,6 +176,7 @@ class Provisioner:
                 name=wanted.name or None,
                 site_id=wanted.site_id,
             )
+
         said = [f"{field} is {value} now (was {known[field]})" for field, value in changes.items()]
         return (
             f"{wanted.kind} {source_id} was registered before: {', '.join(said) or 'name and site are kept'}"
@@ -189,13 +193,16 @@ class Provisioner:
             source = self._store.source(wanted.kind, source_id, tenant_id=self._tenant_id)
         except NotFound:
             raise conflict from None
+
         if source["family"] != wanted.family:
             raise Conflict(NOT_FREE) from conflict
+
         if source["credential"] is not None or self._broker is None:
             raise AlreadyThere(
                 f"{source_id} is registered already: `vigil {wanted.kind} change {source_id}` changes its name or site,"
                 f" `vigil {wanted.kind} rotate {source_id}` gives it a new password"
             ) from conflict
+
         return source
 
     def _password(self, source_id: str) -> Credential:

@@ -118,11 +118,13 @@ def _guard(given: Mapping[str, str], verified: Mapping[str, str]) -> dict[str, A
     numbers = [given[f"telephone_{n}"] for n in range(1, TELEPHONES + 1) if f"telephone_{n}" in given]
     if numbers:
         changes["telephones"] = [{"number": _number(number), **verified} for number in numbers]
+
     if "skills" in given:
         skills = (part.partition("=") for part in _parts(given["skills"]))
         changes["skills"] = [
             {"name": name.strip(), "expires_on": day.strip() or None} for name, _, day in skills
         ]
+
     if "emergency_telephone" in given or "emergency_name" in given:
         changes["emergency_contact"] = {
             "name": _needed(given, "emergency_name"),
@@ -130,6 +132,7 @@ def _guard(given: Mapping[str, str], verified: Mapping[str, str]) -> dict[str, A
             "relation": given.get("emergency_relation", ""),
             **verified,
         }
+
     return changes
 
 
@@ -137,6 +140,7 @@ def _site(given: Mapping[str, str], verified: Mapping[str, str]) -> dict[str, An
     changes: dict[str, Any] = {}
     if "telephone" in given:
         changes["telephone"] = {"number": _number(given["telephone"]), **verified}
+
     for name in ("police", "fire"):
         if f"{name}_telephone" in given or f"{name}_reference" in given:
             changes[name] = {
@@ -144,6 +148,7 @@ def _site(given: Mapping[str, str], verified: Mapping[str, str]) -> dict[str, An
                 "reference": given.get(f"{name}_reference", ""),
                 **verified,
             }
+
     callees = [_callee(given, n, verified) for n in range(1, CALLEES + 1) if _has_callee(given, n)]
     return changes | ({"call_list": callees} if callees else {})
 
@@ -157,6 +162,7 @@ def _callee(given: Mapping[str, str], number: int, verified: Mapping[str, str]) 
     key = given.get(f"{place}_key", "").lower()
     if key not in (*YES, *NO):
         raise Refused(f"{place}_key is {key[:20]!r}; write yes or no")
+
     return {
         "name": _needed(given, f"{place}_name"),
         "number": _number(_needed(given, f"{place}_telephone")),

@@ -79,6 +79,7 @@ def _move(connection: Connection, kind: Kind, old: str, new: str, tenant_id: int
 
     copied = [name for name in schema[kind].columns if name not in (key, *NOT_COPIED)]
     listed = ", ".join(map(quoted, copied))
+
     inserted = connection.execute(
         text(
             f"INSERT INTO {kind} ({key}, {listed}) SELECT CAST(:new AS text), {listed} FROM {kind}"
@@ -99,6 +100,7 @@ def _move(connection: Connection, kind: Kind, old: str, new: str, tenant_id: int
                 ),
                 values,
             )
+
     connection.execute(text(f"DELETE FROM {kind} WHERE tenant_id = :tenant_id AND {key} = :old"), values)
 
 

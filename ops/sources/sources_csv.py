@@ -38,14 +38,17 @@ def lines_of(table: CsvTable, kind: str, *, sites: Mapping[str, int]) -> Iterato
 def _line(row: CsvRow, texts: Mapping[str, str], kind: str, sites: Mapping[str, int]) -> SourceLine:
     if row.problem:
         return SourceLine(row.number, texts, None, row.problem)
+
     family = texts.get("family") or ("guard" if kind == "guard" else "device")
     if kind == "device" and family not in FAMILIES:
         return SourceLine(
             row.number, texts, None, f"family is {family!r}; it must be one of {', '.join(FAMILIES)}"
         )
+
     site = texts.get("site", "")
     if site and site not in sites:
         return SourceLine(row.number, texts, None, f"site is {site!r}, which this tenant does not have")
+
     return SourceLine(
         row.number, texts, SourceRequest(texts["id"], family, texts.get("name", ""), sites.get(site))
     )

@@ -51,6 +51,7 @@ class EventAccounts:
         states = depths.states(self._config, [*self._queues, *self._rungs])
         if not _are_all_here(counted["vigil_event_consumers"], states):
             return None
+
         found = CountSample(
             published=counted["vigil_event_published_total"],
             settled=counted["vigil_event_settled_total"],

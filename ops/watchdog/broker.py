@@ -34,6 +34,7 @@ def listen(config: Config, on_figure: Callable[[str, str], None]) -> None:
     with connect(config.mqtt, name, username=known_as["username"], password=known_as["password"]) as sock:
         sock.settimeout(SILENCE_S)
         reader, pinged_s = packets.PacketReader(), time.monotonic()
+
         try:
             sock.sendall(packets.subscribe(FILTER, qos=0))
             while data := sock.recv(65_536):
@@ -45,6 +46,7 @@ def listen(config: Config, on_figure: Callable[[str, str], None]) -> None:
                     if first & 0xF0 == packets.PUBLISH:
                         message = packets.parse_publish(first, body, 0, len(body))
                         on_figure(message.topic.decode(), message.payload.decode("utf-8", "replace"))
+
                 # By the clock: the answer to a ping is data too, and would cause the next ping at
                 # once.
                 if time.monotonic() - pinged_s > PING_S:
@@ -52,4 +54,5 @@ def listen(config: Config, on_figure: Callable[[str, str], None]) -> None:
                     pinged_s = time.monotonic()
         except OSError as error:
             raise Unavailable(f"the MQTT broker: {error}") from error
+
     raise Unavailable("the MQTT broker closed the connection")

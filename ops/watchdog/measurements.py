@@ -84,17 +84,21 @@ def certificates(config: Config, home: Path) -> Iterator[tuple[str, datetime]]:
         for path in sorted((home / "mosquitto" / "tls").glob("*.pem"))
         if "key" not in path.name
     }
+
     if config.mqtt.ca_file:
         files["mqtt-ca"] = Path(config.mqtt.ca_file)
+
     for word in filter(None, (word.strip() for word in config.watchdog.certificates.split(","))):
         host, colon, port = word.rpartition(":")
         if colon and port.isdigit():
             yield word, _shown_at(host, int(port))
         else:
             files[word] = Path(word)
+
     for name, path in files.items():
         for certificate in x509.load_pem_x509_certificates(path.read_bytes()):
             yield name, certificate.not_valid_after_utc
+
     if config.mqtt.ca_file:
         yield "mqtt-broker", _shown_by_broker(config)
 
@@ -112,12 +116,15 @@ def _shown_by_broker(config: Config) -> datetime:
     mqtt = config.mqtt
     username, password = login_of_checks(config)
     sock: Any = mqtt_connection.connect(mqtt, "vigil-certificate", username=username, password=password)
+
     try:
         shown = sock.getpeercert()
     finally:
         sock.close()
+
     if not shown:
         raise Unavailable("the MQTT broker shows no certificate")
+
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
 
 

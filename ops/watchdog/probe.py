@@ -147,17 +147,21 @@ class LaneProbe:
     def _send_and_await(self, lane: LaneName, frames: ProbeFrames, no_socket: str, until_s: float) -> float:
         road, msg_id = ROADS[lane], secrets.token_hex(8)
         at, started_s = datetime.now(UTC), time.monotonic()
+
         try:
             self._publish(road, msg_id, at)
         except (Unavailable, OSError) as error:
             raise ProbeLost(lane, "device", str(error)) from error
+
         if no_socket:
             stage = self._last_seen(lane, road, msg_id, at, until_s)
             raise ProbeLost(lane, stage, f"no socket: {no_socket}")
+
         try:
             frames.until(lambda frame: frame["type"] in road.frames and road.is_shown(frame, at), until_s)
         except (websocket.WebSocketException, OSError, VigilError) as error:
             raise ProbeLost(lane, self._last_seen(lane, road, msg_id, at, until_s), str(error)) from error
+
         return time.monotonic() - started_s
 
     def _publish(self, road: ProbedLane, msg_id: str, at: datetime) -> None:
@@ -178,6 +182,7 @@ class LaneProbe:
         feed = FeedReader.from_config(self._config)
         values = {"tenant_id": tenant_id, "msg_id": msg_id, "since": at}
         database = Database(self._config, name="watchdog-probe", pool_size=1)
+
         try:
             while True:
                 if any(kind in road.frames for _, _, kind, _ in feed.read({tenant_id: since_id})):

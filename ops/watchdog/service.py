@@ -161,6 +161,7 @@ class WatchdogService:
             liveness.note_arrival(lane, good_for_s=self.parts.config.watchdog.interval_s * INTERVALS_GOOD)
             report_back(f"message-path-{lane}")
             return True
+
         return False
 
     def _probe(self, lane: LaneName) -> float:

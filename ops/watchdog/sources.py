@@ -70,6 +70,7 @@ def prepare(config: Config) -> None:
         "classes": list(TENANT_CLASSES),
         "days": KEPT_DAYS,
     }
+
     engine = database.make_engine(config, name="watchdog-prepare", pool_size=1, as_owner=True)
     try:
         with transaction(engine) as connection:

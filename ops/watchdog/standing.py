@@ -154,6 +154,7 @@ class StandingConnection:
             self.close()
             self._ask_new()
             return
+
         try:
             self._connected.ask()
         except Exception:

@@ -60,6 +60,7 @@ def find(wanted: str, people: Sequence[Assignee], *, tenant_id: int) -> Assignee
         return next(iter(named.values()))
     if named:
         raise Refused(f"to: {word!r} is the name of {' and '.join(sorted(named))}; name one of these")
+
     raise Refused(_unknown(word, people, tenant_id))
 
 
@@ -69,10 +70,12 @@ def _unknown(word: str, people: Sequence[Assignee], tenant_id: int) -> str:
         for form in (person.registered, person.name):
             if form:
                 forms.setdefault(form.casefold(), person.registered)
+
     like = get_close_matches(word.casefold(), forms, n=MAX_SUGGESTED, cutoff=MIN_LIKENESS)
     names = list(dict.fromkeys(forms[form] for form in like))
     if not names:
         return f"to: tenant {tenant_id} has no user, guard or contact {word!r}, and none with a name like it"
+
     return f"to: tenant {tenant_id} has no user, guard or contact {word!r}; there is {', '.join(names)}"
 
 
@@ -97,6 +100,7 @@ def without(book: ContactBook, forms: Collection[str]) -> ContactBook:
     muted = [contact for contact in (*book.contacts, *book.fallback) if _is_one(contact, folded)]
     if not muted:
         return book
+
     addresses = {pair for contact in muted for pair in contact.addresses.items()}
 
     def kept(contacts: Sequence[PolicyContact]) -> list[PolicyContact]:

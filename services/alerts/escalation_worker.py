@@ -92,11 +92,13 @@ class EscalationPolicies:
             )
             for row in connection.execute(sql.CONTACTS, values)
         ]
+
         read = {
             row.name: _readable(rotas.parse, row.rota, what=f"rota {row.name!r}", tenant_id=tenant_id)
             for row in connection.execute(sql.ROTAS, values)
         }
         sound = {name: rota for name, rota in read.items() if rota is not None}
+
         return ContactBook(contacts, sound, self._fallback if tenant_id == self._default_tenant_id else ())
 
     def targets(
@@ -118,13 +120,16 @@ class EscalationPolicies:
         """
         book = self.audible_book(connection, alert)
         found = policy.targets(step, book, site_id=alert.site_id, at=at)
+
         for word in besides:
             contact = people.contact_of(self.forms_of(connection, alert.tenant_id, word), book.contacts)
             if contact is not None and contact.name not in {target.name for target in found}:
                 found.append(Target(contact.name, contact.addresses, contact.language))
+
         if not found and alert.silent and book.fallback:
             log.warning("silent_alert_redirected", alert_id=alert.id, tenant_id=alert.tenant_id)
             found = [Target(c.name, c.addresses, c.language) for c in book.fallback]
+
         return found
 
     def audible_book(self, connection: Connection, alert: Alert) -> ContactBook:
@@ -199,8 +204,10 @@ class EscalationWorker:
             except Exception as error:
                 log.warning("escalation_not_advanced", alert_id=alert_id, error=str(error))
                 failure = failure or error
+
         if failure is not None:
             raise failure
+
         return None if due else self._store.free_s(now=now)
 
     def follow(
@@ -234,6 +241,7 @@ class EscalationWorker:
         ladder = self._guidance.ladder(connection, alert)
         if ladder.ended_by(alert.status):
             return TimerResult(None)
+
         step = policy.step_at(ladder, timer.step)
         targets = self._guidance.targets(connection, alert, step, at=now, besides=_who_had_it(alert, timer))
         if targets:
@@ -244,6 +252,7 @@ class EscalationWorker:
             events.publish("notification_requested", request)
         else:
             log.error("recipient_not_found", alert_id=alert.id, tenant_id=alert.tenant_id, step=timer.step)
+
         note = policy.notified_note(timer.step, targets, step.channels)
         return timers.after_step(timer, ladder, note=note, now=now)
 
@@ -262,9 +271,11 @@ class EscalationWorker:
         assert alert.assigned_to is not None
         forms = self._guidance.forms_of(connection, alert.tenant_id, alert.assigned_to)
         book = self._guidance.audible_book(connection, alert)
+
         contact = people.contact_of(forms, book.contacts)
         if contact is None:
             return f"no notification was sent: there is no contact of {alert.assigned_to}"
+
         channels = [channel for channel in ASSIGNED_BY if channel in contact.addresses]
         if not channels:
             return (
@@ -285,6 +296,7 @@ class EscalationWorker:
             time_zone,
             ASSIGNED_UNTIL,
         )
+
         events.publish("notification_requested", request)
         return f"notified by {', '.join(map(inside, channels))}"
 

@@ -44,6 +44,7 @@ class AlertGrouping:
         """
         if alert.site_id is None or alert.alert_type in NEVER_HELD_BACK:
             return None
+
         where = {
             "tenant_id": alert.tenant_id,
             "site_id": alert.site_id,
@@ -52,20 +53,25 @@ class AlertGrouping:
             "now": now,
             "exempt": sorted(NEVER_HELD_BACK),
         }
+
         connection.execute(sql.LOCK_SITE, where)
         count = connection.execute(sql.IN_WINDOW, where).scalar_one()
+
         group = connection.execute(sql.OPEN_GROUP, where).one_or_none()
         if group is None:
             if count <= self._config.alerts:
                 return None
             group = connection.execute(sql.NEW_GROUP, {**where, "group_id": uuid4()}).one()
             connection.execute(sql.GATHER, {**where, "group_id": group.group_id})
+
         values = {"group_id": group.group_id, "alert_id": alert.id, "severity": alert.severity, "now": now}
         row = connection.execute(sql.JOIN_GROUP, values).one()
         connection.execute(sql.GROW_GROUP, values)
         note = f"one of {count} alerts of this site within {self._config.window_s:g} s"
+
         if RANK[alert.severity] <= RANK[Severity(group.severity)]:
             quiet_until = now + timedelta(seconds=self._config.quiet_s)
             connection.execute(sql.HUSH, {"alert_id": alert.id, "until": quiet_until})
             note += f"; notified separately in {self._config.quiet_s:g} s unless it is acknowledged"
+
         return GroupEntry(row, note)

@@ -82,6 +82,7 @@ def step(action: AlertAction, *, status: AlertStatus, by: str, acknowledged_by: 
         return ActionResult(_TARGET[action], changes=True)
     if action is AlertAction.ACKNOWLEDGE and acknowledged_by != by:
         raise Conflict(f"{acknowledged_by} has this alert already ({inside(status)})")
+
     return ActionResult(status, changes=False)
 
 
@@ -140,4 +141,5 @@ def check_shelving(
         raise Refused("until has passed already; give a future time")
     if until > now + timedelta(seconds=longest_s):
         raise Refused(f"until is too late: an alert is shelved for at most {longest_s / 3600:g} hours")
+
     return check_note(f"until {until:%Y-%m-%d %H:%M:%S %z}: {reason.strip()}")

@@ -149,10 +149,12 @@ def of_device(alert: DeviceAlert, whose: SourceEntry) -> Occurrence:
     alert = msgspec.structs.replace(alert, word=_word(alert))
     origin = alert.origin
     flags = list(alert.flags)
+
     for objection in objections(origin, known=whose.known, enabled=whose.enabled, tenant_id=whose.tenant_id):
         if alert.alert_type not in NEVER_HELD_BACK:
             raise objection
         flags.append(objection.reason)
+
     if whose.newcomer:
         flags.append("unknown_source")
     if whose.off_shift and alert.alert_type in LIFE_SAFETY:
@@ -161,6 +163,7 @@ def of_device(alert: DeviceAlert, whose: SourceEntry) -> Occurrence:
     severity = _severity(alert.alert_type, alert.severity, word=alert.word)
     if alert.severity is not None and alert.severity is not severity:
         flags.append("severity_claim")
+
     return Occurrence(
         key=origin.key if alert.unreadable is None else origin.key[::-1],
         tenant_id=whose.tenant_id,
@@ -199,6 +202,7 @@ def of_refused(alert: DeviceAlert, whose: SourceEntry, refusal: InvalidMessage) 
     """
     if refusal.reason == "source_disabled":
         return None
+
     word = _word(alert) or alert.alert_type.lower()
     told = f": {alert.message}" if alert.message.strip() else ""
     stand_in = msgspec.structs.replace(
@@ -209,6 +213,7 @@ def of_refused(alert: DeviceAlert, whose: SourceEntry, refusal: InvalidMessage) 
         message=f"Refused {word} alert from {alert.origin.source_id}: {refusal.detail}{told}",
         flags=(*alert.flags, "refused"),
     )
+
     found = of_device(stand_in, whose)
     return msgspec.structs.replace(found, key=_derived(alert.origin.key, "refused"))
 
@@ -338,6 +343,7 @@ def of_flood(flood: SourceFlood, whose: SourceEntry) -> Condition:
         f" {flood.limit_per_s:g}. Repeats are counted, others refused."
         " Look for a fault of the device, or a misused credential."
     )
+
     return Condition(
         tenant_id=whose.tenant_id,
         source_id=flood.source_id,
@@ -388,6 +394,7 @@ def as_one(occurrences: Sequence[Occurrence], *, count: int, first_at: datetime)
     placed = next((item for item in reversed(occurrences) if item.lat is not None), last)
     spoken = next((item for item in reversed(occurrences) if item.spoken), last)
     gravest = max(occurrences, key=lambda item: RANK[item.severity])
+
     return msgspec.structs.replace(
         last,
         severity=gravest.severity,
@@ -427,6 +434,7 @@ def of_notification(event: NotificationFinished) -> NotificationLine | None:
     """Return the timeline row of a notification; None for a state that is no news."""
     name = f"{event.name} ({event.recipient})" if event.name not in ("", event.recipient) else event.recipient
     again = ", possibly a second time" if event.possible_duplicate else ""
+
     match event.state:
         case "accepted":
             note = f"{as_words(event.channel)} to {name}: accepted by {event.provider}{again}"
@@ -438,6 +446,7 @@ def of_notification(event: NotificationFinished) -> NotificationLine | None:
             note = f"{as_words(event.channel)} to {name}: delivery unknown: {event.error}"
         case _:
             return None
+
     named = f"notification\0{event.reference}\0{event.state}".encode()
     key = UUID(bytes=hashlib.blake2b(named, digest_size=16).digest())
     return NotificationLine(key, event.state in ("accepted", "delivered"), note[:2000])

@@ -73,16 +73,19 @@ class PolicyStore:
             if not ladders:
                 connection.execute(DROP_POLICY, values)
                 return
+
             book = self._guidance.book(connection, tenant_id)
             known = {f"contact:{contact.name}" for contact in book.contacts} | {
                 f"rota:{n}" for n in book.rotas
             }
+
             for ladder in ladders.values():
                 for word in (word for step in ladder.steps for word in step.who):
                     if ":" in word and word not in known:
                         raise Refused(
                             f"policy: there is no {word.replace(':', ' ', 1)!r} in tenant {tenant_id}"
                         )
+
             document = msgspec.json.encode(ladders).decode()
             try:
                 connection.execute(PUT_POLICY, {**values, "policy": document, "by": by})
@@ -112,6 +115,7 @@ class PolicyStore:
                     }
                     for t in told
                 ]
+
                 rows.append(
                     {
                         "step": number + 1,
@@ -124,6 +128,7 @@ class PolicyStore:
                         "expires_s": ladder.expires_s,
                     }
                 )
+
             return rows
 
     def find_person(self, name: str, *, tenant_id: int, by: str, now: datetime) -> str:
@@ -148,6 +153,7 @@ class PolicyStore:
     def set_rota(self, *, tenant_id: int, name: str, document: dict[str, Any]) -> None:
         rota = rotas.parse(document)
         name = lifecycle.check_name(name, what="name")
+
         with self._database.of(tenant_id) as connection:
             known = {contact.name for contact in self._guidance.book(connection, tenant_id).contacts}
             named = {*rota.members, *(exchange.member for exchange in rota.exceptions)}
@@ -177,9 +183,11 @@ def _imagined(
 ) -> Alert:
     if alert_type not in AlertType.__members__:
         raise Refused(f"alert_type must be one of {', '.join(AlertType)}, not {alert_type!r}")
+
     kind = AlertType(alert_type)
     if severity is not None and severity not in Severity.__members__:
         raise Refused(f"severity must be one of {', '.join(Severity)}, not {severity!r}")
+
     return Alert(
         id=str(uuid4()),
         tenant_id=tenant_id,

@@ -71,16 +71,19 @@ def merged_changes(changes: Sequence[AlertChange | None]) -> list[AlertChange]:
     for change in changes:
         if change is None or not change.entry_ids:
             continue
+
         before = merged.get(change.alert.id)
         if before is None:
             merged[change.alert.id] = change
             continue
+
         timeline = before.alert.timeline + change.alert.timeline
         merged[change.alert.id] = AlertChange(
             msgspec.structs.replace(change.alert, timeline=timeline),
             before.entry_ids + change.entry_ids,
             before.is_new or change.is_new,
         )
+
     return list(merged.values())
 
 
@@ -148,6 +151,7 @@ class AlertPublisher:
         for change in changes:
             if not change.entry_ids:
                 continue
+
             its_receipts = receipts.get(change.alert.id, [])
             try:
                 frame_id = self._tell_one(change, events, receipts=its_receipts, shut=shut)
@@ -158,6 +162,7 @@ class AlertPublisher:
                 if frame_id is not None:
                     alert = change.alert
                     frames[AlertSortKey(alert.tenant_id, alert.dedup_key, alert.id)] = frame_id
+
         if told:
             self._mark(told, frames)
 
@@ -176,15 +181,18 @@ class AlertPublisher:
             before=before,
             alert_id=alert_id,
         )
+
         self._forget(done.told)
         if done.failure is not None:
             raise done.failure
+
         if alert_id is None and not done.told:
             # Nothing is left to publish: rows that another process published instead can be
             # forgotten as well.
             self._shown.clear()
             self._published.clear()
             self._frames.clear()
+
         return len(done.told)
 
     def _tell_one(
@@ -216,11 +224,13 @@ class AlertPublisher:
                 return True
             if way in shut:
                 return False
+
             try:
                 send()
             except Unavailable as error:
                 shut[way] = error
                 return False
+
             heard.update(ids)
             return True
 
@@ -240,6 +250,7 @@ class AlertPublisher:
         )
         if not shown or not published:
             raise shut["events" if shown else "feed"]
+
         return self._frames.pop(alert.id, None)
 
     def _mark(self, ids: Sequence[int], frames: dict[AlertSortKey, int]) -> None:
@@ -252,6 +263,7 @@ class AlertPublisher:
         self._unmarked_frames |= frames
         if self._is_marking:
             return
+
         self._is_marking = True
         try:
             while self._unmarked:

@@ -100,11 +100,13 @@ class ReportStore:
         """Return the figures of a time range. Raises `Refused` for an invalid range."""
         if not since < until or until - since > LONGEST:
             raise Refused(f"until must be after since, and at most {LONGEST.days} days after it")
+
         values = {"tenant_id": tenant_id, "since": since, "until": until}
         with self._database.of(tenant_id) as connection:
             alerts = _rows(connection, ALERTS, values)
             delivery = _rows(connection, DELIVERY, values)
             presence = connection.execute(PRESENCE, values).one()
+
         hours = presence.minutes / 60
         raised = sum(row["raised"] for row in alerts if not row["drill"])
         return ResponseReport(

@@ -80,6 +80,7 @@ class AlertsParts:
             storms=AlertGrouping(config.alerts.storm),
             press_again_s=config.alerts.press_again_s,
         )
+
         self.plans = PolicyStore(database, guidance)
         self.numbers = ReportStore(database)
         self.evidence = EvidenceExporter(database, key_file=config.alerts.evidence_key_file)
@@ -99,6 +100,7 @@ class AlertsParts:
         source = self.registry.lookup_any(source_id)
         if source is None:
             return SourceEntry(self.default_tenant_id, None, known=False, enabled=False)
+
         return SourceEntry(
             source.tenant_id,
             source.site_id,
@@ -165,6 +167,7 @@ class AlertsService:
         occurrence = self._occurrence_of(event, self.parts.source_entry(event.origin.source_id))
         if occurrence is None:
             return
+
         [change] = self.parts.store.record([occurrence], now=datetime.now(UTC))
         if change is not None:
             waited = datetime.now(UTC) - event.origin.received_at
@@ -175,6 +178,7 @@ class AlertsService:
                 source_id=occurrence.source_id,
                 rows=len(change.entry_ids),
             )
+
             admission.note_impostors(occurrence.flags)
             self._tell_of_device(change, [event.origin.msg_id], outbox=event.outbox)
 
@@ -198,18 +202,23 @@ class AlertsService:
         for event in events:
             whose = self.parts.source_entry(event.alerts[0].origin.source_id)
             found = [self._occurrence_of(alert, whose) for alert in event.alerts]
+
             occurrences = [occurrence for occurrence in found if occurrence is not None]
             if not occurrences:
                 continue
+
             name = (whose.tenant_id, occurrences[0].dedup_key)
             for occurrence in occurrences:
                 mine = (occurrence.tenant_id, occurrence.dedup_key)
                 groups.setdefault(mine, []).append(occurrence)
                 msg_ids.setdefault(mine, []).append(occurrence.msg_id)
+
             if event.counted:
                 counted.setdefault(name, {})[event.key] = event.counted
                 msg_ids[name] += event.msg_ids
+
             first_at[name] = min(event.first_at, first_at.get(name, event.first_at))
+
         names = sorted(groups)  # the same order for all workers, as in `_open`
         changes = self.parts.store.record_repeats(
             [RepeatedMessages(groups[name], counted.get(name, {}), first_at.get(name)) for name in names],
@@ -220,6 +229,7 @@ class AlertsService:
             outbox = any(occurrence.outbox for occurrence in groups[name])
             for change in merged_changes(mine_changed) or mine_changed[-1:]:
                 self._tell_of_device(change, list(dict.fromkeys(msg_ids[name])), outbox=outbox)
+
         log.info("repeats_stored", alerts=len(names), events=len(events))
 
     @fair_handler(
@@ -344,6 +354,7 @@ class AlertsService:
             self.directory.mark_wrong_number(
                 tenant_id=tenant_id, kind=about, subject=subject, place=place, by=by
             )
+
         return self._act(PersonAction(AlertAction.CALL, by, lifecycle.check_note(said)), tenant_id, alert_id)
 
     @rpc
@@ -363,6 +374,7 @@ class AlertsService:
             now=datetime.now(UTC),
             longest_s=self.parts.shelve_max_s,
         )
+
         return self._act(PersonAction(AlertAction.SHELVE, by, note, until=end), tenant_id, alert_id)
 
     @rpc
@@ -522,14 +534,17 @@ class AlertsService:
             for msg_id in msg_ids
         ]
         receipts = stored if outbox or not alert.silent else []
+
         if change.entry_ids:
             self.parts.teller.publish_changes([change], self.events, receipts={alert.id: receipts})
             self._follow_now([change])
             return
+
         try:
             self.parts.teller.publish_pending(self.events, before=now, alert_id=alert.id)
         except Unavailable as error:
             log.warning("alert_not_published", alert_id=alert.id, error=str(error))
+
         self.events.publish("alert_updated", AlertEvent(alert, receipts))
 
     def _open(self, conditions: list[Condition]) -> None:

@@ -200,6 +200,7 @@ class AlertStore:
         if not group.is_many:
             each = [self._record(connection, occurrence, now) for occurrence in group.occurrences]
             return [change for change in each if change is not None]
+
         origins = [(item.key, item.received_at) for item in group.occurrences]
         counts = [(key, now) for key in group.counted]
         new = rows.see_keys(connection, [*origins, *counts])
@@ -207,8 +208,10 @@ class AlertStore:
         known = [item for item in group.occurrences if item.key not in new]
         changes = [self._record(connection, occurrence, now) for occurrence in known]
         more = sum(count for key, count in group.counted.items() if key in new)
+
         if fresh:
             changes.append(self._merge_many(connection, fresh, more, group.first_at or now, now))
+
         return [change for change in changes if change is not None]
 
     def _merge_many(
@@ -225,6 +228,7 @@ class AlertStore:
         """
         others = fresh[:-1]
         one = as_one(fresh, count=len(fresh) + more, first_at=first_at)
+
         change = self._merge(connection, one, now, more=len(others) + more, is_seen=True)
         if change is not None and others:
             values: dict[str, list[Any]] = {
@@ -236,11 +240,13 @@ class AlertStore:
             }
             whose = {"alert_id": change.alert.id, "tenant_id": change.alert.tenant_id}
             connection.execute(sql.ADD_OCCURRENCES, whose | rows.arrays(sql.OCCURRENCES, values))
+
         return change
 
     def _record(self, connection: Connection, occurrence: Occurrence, now: datetime) -> AlertChange | None:
         if occurrence.of_rule:
             _lock_condition(connection, occurrence.tenant_id, occurrence.dedup_key)
+
         merged = self._merge(connection, occurrence, now)
         if merged is not None:
             return merged
@@ -252,6 +258,7 @@ class AlertStore:
             merged = self._merge(connection, occurrence, now)
             if merged is not None:
                 return merged
+
         known = connection.execute(sql.FIND_BY_KEY, {"key": _key(occurrence)}).one_or_none()
         return None if known is None else AlertChange(alert_of(known, []), (), False)
 
@@ -281,9 +288,11 @@ class AlertStore:
             "more": more,
             "is_seen": is_seen,
         }
+
         rows = sql.MERGE.run(connection, values).all()
         if not rows:
             return None
+
         lines = [line_of(row) for row in rows]
         return AlertChange(alert_of(rows[0], lines), tuple(row.entry_id for row in rows), rows[0].is_new)
 
@@ -344,11 +353,13 @@ class AlertStore:
             row = connection.execute(sql.LOCK_ONE, values).one_or_none()
             if row is None:
                 raise NotFound(f"no alert {alert_id}")
+
             taken = step(
                 deed.action, status=AlertStatus(row.status), by=deed.by, acknowledged_by=row.acknowledged_by
             )
             if not taken.changes:
                 return AlertChange(alert_of(row, []), (), False)
+
             changed = self._change(connection, row, deed, taken.status, now)
             alert = alert_of(changed, [])
             before = timer_of(connection, alert)
@@ -364,6 +375,7 @@ class AlertStore:
                     now=now,
                 ),
             )
+
             note = deed.note if beside is None else beside(connection, alert, changed.rounds)
             return self._with_line(connection, changed, action=deed.action, by=deed.by, note=note, now=now)
 
@@ -377,6 +389,7 @@ class AlertStore:
                 return connection.execute(sql.ASSIGN, {"to": deed.to, "alert_id": row.alert_id}).one()
             case AlertAction.SHELVE | AlertAction.UNSHELVE:
                 return connection.execute(sql.SHELVE, {"until": deed.until, "alert_id": row.alert_id}).one()
+
         values = {"status": status, "by": deed.by, "now": now, "closed": status not in OPEN_STATUSES}
         values |= {"reason": deed.reason, "alert_id": row.alert_id}
         return connection.execute(sql.SET_STATUS, values).one()
@@ -445,17 +458,21 @@ class AlertStore:
             row = connection.execute(sql.LOCK_DUE, {"alert_id": alert_id, "now": now}).one_or_none()
             if row is None:
                 return None
+
             alert = alert_of(row, [])
             verdict = decide(connection, alert, AlertTimer(row.kind, row.round, row.step, row.due_at))
             put_timer(connection, alert, verdict.timer)
+
             if verdict.action is None:
                 return None
+
             if verdict.action == "re_raised":
                 row = connection.execute(
                     sql.EXPIRE, {"status": verdict.status, "alert_id": row.alert_id}
                 ).one()
             elif verdict.action == AlertAction.UNSHELVE:
                 row = connection.execute(sql.SHELVE, {"until": None, "alert_id": row.alert_id}).one()
+
             return self._with_line(
                 connection, row, action=verdict.action, by="vigil", note=verdict.note, now=now
             )
@@ -522,9 +539,11 @@ class AlertStore:
                     told += change.entry_ids
                     if frame_id is not None:
                         frames[change.alert.id] = frame_id
+
             if told:
                 connection.execute(sql.TOLD, {"ids": told})
                 self._frame(connection, frames)
+
         return PublishingRound(tuple(told), failure)
 
     def _untold(
@@ -539,6 +558,7 @@ class AlertStore:
         by_alert: dict[UUID, list[Row[Any]]] = {}
         for line in connection.execute(sql.UNTOLD, values):
             by_alert.setdefault(line.alert_id, []).append(line)
+
         for its_id, lines in by_alert.items():
             row = connection.execute(sql.SELECT_ONE, {"alert_id": its_id}).one()
             ids = tuple(line.entry_id for line in lines)
@@ -604,6 +624,7 @@ class AlertStore:
         wanted = {"open": f"status IN {sql.OPEN}", "all": "true"}.get(status, "status = :status")
         if status not in ("open", "all", *AlertStatus):
             raise Refused(f"status is open, all, or one of {', '.join(AlertStatus)}, not {status!r}")
+
         narrow = {"severity": severity, "source_id": source_id, "site_id": site_id}
         given = {name: value for name, value in narrow.items() if value is not None}
         further, place = beyond(NEWEST_FIRST, after)
@@ -612,6 +633,7 @@ class AlertStore:
             f"SELECT {ALERT_COLUMNS} FROM mqtt_device_alert WHERE tenant_id = :tenant_id AND {conditions}"
             f" {NEWEST_FIRST.clause} LIMIT :limit"
         )
+
         values = {"tenant_id": tenant_id, "status": status, "limit": check_limit(limit, most=MAX_LISTED)}
         with self._database.of(tenant_id) as connection:
             found = connection.execute(query, {**values, **given, **place})

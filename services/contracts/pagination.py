@@ -53,12 +53,14 @@ def beyond(order: ListOrder, after: object) -> tuple[str, dict[str, Any]]:
         raise Refused(
             "after must be the place of a row: one value for each column that the list is ordered by"
         )
+
     names = ", ".join(name for name, _ in order.columns)
     places = ", ".join(f"CAST(:after_{n} AS {kind})" for n, (_, kind) in enumerate(order.columns))
     values = {
         f"after_{n}": _value(value, kind)
         for n, (value, (_, kind)) in enumerate(zip(after, order.columns, strict=True))
     }
+
     return f"({names}) {'<' if order.descending else '>'} ({places})", values
 
 

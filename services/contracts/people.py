@@ -327,6 +327,7 @@ def seen_by(profile: P, *, role: str) -> tuple[P, list[str]]:
     """Return a profile as a role sees it, and the names of the fields that are left out."""
     if role in CALL_ROLES:
         return profile, []
+
     hidden: list[str] = []
     changes: dict[str, Any] = {}
     if isinstance(profile, GuardProfile) and profile.emergency_contact is not None:
@@ -334,6 +335,7 @@ def seen_by(profile: P, *, role: str) -> tuple[P, list[str]]:
     if isinstance(profile, SiteProfile) and profile.call_list:
         changes["call_list"] = [msgspec.structs.replace(entry, number="") for entry in profile.call_list]
         hidden = ["call_list.number"]
+
     return msgspec.structs.replace(profile, **changes), hidden
 
 
@@ -349,6 +351,7 @@ def people_seen_by(people: People, *, role: str) -> tuple[People, list[str]]:
         place, left_out = seen_by(people.site.profile, role=role)
         changes["site"] = msgspec.structs.replace(people.site, profile=place)
         hidden += [f"site.{name}" for name in left_out]
+
     return msgspec.structs.replace(people, **changes), hidden
 
 
@@ -360,13 +363,16 @@ def missing(people: People) -> list[str]:
     found: list[str] = []
     if people.guard is None and people.device is None:
         found.append("source")
+
     if people.guard is not None:
         if not people.guard.profile.telephones:
             found.append("guard.telephones")
         if people.guard.shift is None:
             found.append("guard.shift")
+
     if people.site is None:
         return [*found, "site"]
+
     place = people.site.profile
     named = {"address": place.address, "call_list": place.call_list, "post_orders": place.post_orders}
     return found + [f"site.{name}" for name, value in named.items() if not value]
@@ -388,6 +394,7 @@ def alert_people(
     if former is not None:
         former, more = people_seen_by(former, role=role)
         hidden = list(dict.fromkeys([*hidden, *more]))
+
     profiles = {
         name: part.profile for name, part in (("guard", present.guard), ("site", present.site)) if part
     }

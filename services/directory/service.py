@@ -123,6 +123,7 @@ class DirectoryService:
         checks = self.parts.password_checks
         if not checks.admit():
             raise TooMany("too many log-ins at once; try again in 2 s")
+
         try:
             user = self.parts.people.find(login)
             if (
@@ -132,6 +133,7 @@ class DirectoryService:
                 raise NotAuthenticated("user or password is wrong")
         finally:
             checks.leave()
+
         token = secrets.token_urlsafe(32)
         lifetime = self.parts.session_lifetime
         return _answer(
@@ -211,6 +213,7 @@ class DirectoryService:
         alerts = self.alerts.list_gravest(tenant_id=tenant_id, limit=SNAPSHOT_ALERTS)
         if len(alerts) == SNAPSHOT_ALERTS:
             missing.append(f"what may be open beyond the gravest {SNAPSHOT_ALERTS} alerts")
+
         data = Snapshot(
             alerts=alerts,
             positions=part("positions", self.location.list_positions),

@@ -59,12 +59,14 @@ class FrameChecker:
             frame = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidMessage("frame_unreadable", str(error)) from error
+
         if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
             raise InvalidMessage("frame_unreadable", "it is not an object with a type")
         if frame["type"] in CLEAR:
             return self._take_clear(frame)
         if self._wants_snapshot and frame["type"] != SNAPSHOT:
             raise InvalidMessage("frame_replayed", f"a {frame['type'][:50]} frame before the snapshot")
+
         after_id = -1 if frame["type"] == SNAPSHOT else self.since or 0
         if self._keys is not None:
             body = encryption.open_frame(
@@ -74,10 +76,12 @@ class FrameChecker:
             frame["data"] = body.data
         elif type(frame.get("id")) is not int or frame["id"] <= after_id or frame.get("data") is None:
             raise InvalidMessage("frame_replayed", f"id {frame.get('id')!r} after {after_id}")
+
         self.since = frame["id"]
         self._wants_snapshot = False
         if self._was_told(frame["data"]):
             frame["repeated"] = True
+
         return frame
 
     def _was_told(self, data: Any) -> bool:

@@ -67,12 +67,15 @@ def master_keys(written: str | bytes) -> list[bytes]:
             key = base64.urlsafe_b64decode(text.encode("ascii"))
         except (binascii.Error, UnicodeEncodeError, ValueError):
             key = b""
+
         if len(key) != 32:
             raise Misconfigured(
                 f"CHANNELS_ENCRYPTION_KEY: key {position + 1} is not 32 bytes in URL-safe base64; "
                 "make one with `vigil keys generate`"
             )
+
         keys.append(key)
+
     return keys
 
 
@@ -124,9 +127,11 @@ class Sealer:
         if known is None:
             key = tenant_key(master, tenant_id)
             known = self._of_tenant[master, tenant_id] = (key_id(key), Fernet(key))
+
         kid, fernet = known
         body = _encoder.encode(SealedBody(type=type, id=id, tenant_id=tenant_id, data=data))
         token = fernet.encrypt_at_time(body, now_s)
+
         return _encoder.encode(
             SealedFrame(type=type, id=id, kid=kid, trace=trace, arrived=arrived, data=token.decode("ascii"))
         )
@@ -169,19 +174,23 @@ def open_frame(raw: bytes | str, *, keys: Mapping[str, str], tenant_id: int, aft
         frame = msgspec.json.decode(raw, type=SealedFrame)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidMessage("frame_unreadable", str(error)) from error
+
     key = keys.get(frame.kid or "")
     if key is None or not isinstance(frame.data, str):
         raise InvalidMessage("frame_unknown_key", f"no key {frame.kid!r}")
     if not _is_canonical(frame.data):
         raise InvalidMessage("frame_not_authentic", f"frame {frame.id} of type {frame.type}")
+
     try:
         body = msgspec.json.decode(Fernet(key).decrypt(frame.data.encode()), type=SealedBody)
     except (InvalidToken, msgspec.DecodeError) as error:
         raise InvalidMessage("frame_not_authentic", f"frame {frame.id} of type {frame.type}") from error
+
     if (body.type, body.id, body.tenant_id) != (frame.type, frame.id, tenant_id):
         raise InvalidMessage("frame_not_authentic", "type, id or tenant differ from what was sealed")
     if body.id <= after_id:
         raise InvalidMessage("frame_replayed", f"id {body.id} after {after_id}")
+
     return body
 
 

@@ -87,6 +87,7 @@ class KeyRing:
     def _look(self) -> None:
         assert self._file is not None
         self._looked_s = self._clock()
+
         try:
             changed_s = self._file.stat().st_mtime
             if changed_s == self._changed_s:
@@ -96,8 +97,10 @@ class KeyRing:
             raise Misconfigured(
                 f"CHANNELS_ENCRYPTION_KEY_FILE {self._file} cannot be read: {error}"
             ) from error
+
         if not keys:
             raise Misconfigured(f"{self._file} holds no key; make one with `vigil keys generate`")
+
         self._keys, self._changed_s = self._checked(keys), changed_s
 
     def _checked(self, keys: list[bytes]) -> list[bytes]:
@@ -128,4 +131,5 @@ def read_key_files(config: Config) -> dict[str, bytes]:
                 pass  # it is made at its first use, or its reader reports it missing
             except OSError as error:
                 log.warning("key_file_not_read", variable=variable, error=str(error))
+
     return found

@@ -103,6 +103,7 @@ class FeedWriter:
         """
         self._check_not_left_alone()
         key = stream_key(self._prefix, tenant_id)
+
         for _ in range(ATTEMPTS):
             frame_id, frame = self._seal(
                 tenant_id,
@@ -111,6 +112,7 @@ class FeedWriter:
                 trace=tracing.current(),
                 arrived=arrived.timestamp() if arrived else None,
             )
+
             try:
                 self._redis.xadd(
                     key,
@@ -127,6 +129,7 @@ class FeedWriter:
                 raise self._failed(error) from error
             else:
                 return frame_id
+
         raise Unavailable(f"the feed of tenant {tenant_id} is contended: {ATTEMPTS} ids were taken by others")
 
     def remove_former_positions(self, tenant_id: int) -> bool:
@@ -297,11 +300,13 @@ class FeedReader:
         """
         if not after:
             return []
+
         streams = {stream_key(self._prefix, tenant): f"{last}-0" for tenant, last in after.items()}
         try:
             answer: Any = self._redis.xread(streams, count=count, block=block_ms)  # type: ignore[arg-type]
         except redis.RedisError as error:
             raise unavailable(error, f"Redis: {error}") from error
+
         pairs: Any = answer.items() if isinstance(answer, dict) else (answer or [])
         return [
             (int(key.rsplit(b":", 1)[1]), id_of(entry_id), fields[b"type"].decode(), fields[b"frame"])

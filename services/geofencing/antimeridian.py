@@ -42,17 +42,21 @@ def put_together(parts: Sequence[Polygon], *, field: str) -> list[Polygon]:
     """
     meeting = [part for part in parts if _seams(part)]
     ends = {part.bounds[2] for part in meeting} & {part.bounds[0] for part in meeting}
+
     seams = {end for end in ends if _is_seam(end)}
     if not seams:
         return list(parts)
+
     for seam in seams:
         for side in (0, 2):
             _check_apart([part for part in meeting if part.bounds[side] == seam], field)
+
     # Parts of one side do not overlap, so edges cross at the seam only. A union is as small as its
     # parts.
     whole = shapely.union_all(meeting)
     if abs(whole.area - sum(part.area for part in meeting)) > 1e-9 * whole.area:
         raise Refused(OVERLAP.format(field))
+
     joined = [_mapped(part, lambda corners: _without_cuts(corners, seams)) for part in parts_of(whole)]
     return [part for part in parts if not _seams(part)] + joined
 

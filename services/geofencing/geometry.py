@@ -120,6 +120,7 @@ class ZoneIndex:
         self._versions: dict[int, list[Geofence]] = {}
         for zone in self.zones:
             self._versions.setdefault(zone.zone_id, []).append(zone)
+
         boxes = [(n, box) for n, zone in enumerate(self.zones) for box in _turned(zone.box)]
         self._zone_of_box: Ints = np.array([n for n, _ in boxes], dtype=np.intp)
         corners = np.array([box for _, box in boxes], dtype=float).reshape(-1, 4)
@@ -146,17 +147,21 @@ class ZoneIndex:
         found: list[list[tuple[Geofence, float]]] = [[] for _ in lats]
         if self._tree is None or not found:
             return found
+
         lat, lon = np.asarray(lats, dtype=float), np.asarray(lons, dtype=float)
         reach = np.asarray(reaches_m, dtype=float)
+
         fixes, zones = self._pairs(lat, lon, reach)
         if not len(fixes):
             return found
+
         distances = self._distances(zones, lat[fixes], lon[fixes])
         within = distances <= reach[fixes]
         for fix, zone, distance in zip(
             fixes[within].tolist(), zones[within].tolist(), distances[within].tolist(), strict=True
         ):
             found[fix].append((self.zones[zone], distance))
+
         return found
 
     def _pairs(self, lat: Floats, lon: Floats, reach: Floats) -> tuple[Ints, Ints]:
@@ -164,6 +169,7 @@ class ZoneIndex:
         assert self._tree is not None
         west, south, east, north = _boxes_round(lat, lon, reach)
         fixes = np.arange(len(lat))
+
         over = np.flatnonzero((west < -180) | (east > 180))
         if len(over):
             turned = np.where(west[over] < -180, TURN, -TURN)
@@ -173,10 +179,13 @@ class ZoneIndex:
                 np.concatenate([east, east[over] + turned]),
             )
             south, north = np.concatenate([south, south[over]]), np.concatenate([north, north[over]])
+
         asked, boxes = self._tree.query(shapely.box(west, south, east, north))
         pairs = fixes[asked] * len(self.zones) + self._zone_of_box[boxes]
+
         if len(over) or len(self._zone_of_box) > len(self.zones):
             pairs = np.unique(pairs)
+
         return pairs // len(self.zones), pairs % len(self.zones)
 
     def _distances(self, zones: Ints, lat: Floats, lon: Floats) -> Floats:
@@ -218,13 +227,16 @@ class _EdgesOfZones:
         x0, y0, x1, y1 = (lon0 - turn) * scale, lat0 - lat[at], (lon1 - turn) * scale, lat1 - lat[at]
         dx, dy = x1 - x0, y1 - y0
         length = dx * dx + dy * dy
+
         with np.errstate(divide="ignore", invalid="ignore"):
             along = np.clip(np.nan_to_num(-(x0 * dx + y0 * dy) / length), 0.0, 1.0)
             crossing_x = x0 - y0 * dx / dy
+
         nearest = (x0 + along * dx) ** 2 + (y0 + along * dy) ** 2
         crosses = ((y0 > 0) != (y1 > 0)) & (crossing_x > 0)
         away = np.sqrt(np.minimum.reduceat(nearest, starts)) * METRES_A_DEGREE
         inside = np.add.reduceat(crosses.astype(np.intp), starts) % 2 == 1
+
         return np.where(inside, -away, away)
 
 
@@ -306,6 +318,7 @@ def _depth_m(area: BaseGeometry) -> float:
     shells_and_holes = [list(_rings(part)) for part in shapely.get_parts(area)]
     lats = np.concatenate([ring[:, 1] for rings in shells_and_holes for ring, _ in rings])
     scale = math.cos(math.radians(float(lats.min() + lats.max()) / 2))
+
     surface = perimeter = 0.0
     for rings in shells_and_holes:
         for number, (ring, middle) in enumerate(rings):
@@ -313,6 +326,7 @@ def _depth_m(area: BaseGeometry) -> float:
             part = abs(float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]))) / 2
             surface += -part if number else part
             perimeter += float(np.hypot(np.diff(x), np.diff(y)).sum())
+
     return 2 * surface / perimeter * METRES_A_DEGREE if perimeter else 0.0
 
 

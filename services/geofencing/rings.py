@@ -54,10 +54,12 @@ def check_position(lat: object, lon: object, *, prefix: str = "") -> Corner:
             " corners take the longitude"
             " first, a circle on the command line the latitude"
         )
+
     if abs(north) > 90:
         raise Refused(f"{prefix}lat is {north!r}; it must be -90 to 90 degrees")
     if abs(east) > HALF_TURN:
         raise Refused(f"{prefix}lon is {east!r}; it must be -180 to 180 degrees (181 is written -179)")
+
     return round(east, DIGITS), round(north, DIGITS)
 
 
@@ -68,15 +70,18 @@ def ring_of(positions: object, *, field: str) -> list[Corner]:
     """
     if not isinstance(positions, list | tuple):
         raise Refused(f"{field} is {as_text(positions)}; it must be a list of [longitude, latitude] pairs")
+
     corners: list[Corner] = []
     for count, position in enumerate(positions, 1):
         corner = _corner(position, f"{field}, corner {count}: ")
         if not corners or corner != corners[-1]:
             corners.append(corner)
+
     if len(corners) > 1 and corners[0] == corners[-1]:
         corners.pop()
     if len(corners) < LEAST_CORNERS:
         raise Refused(f"{field} has {len(corners)} different corners; it must have 3 at least")
+
     return unroll(corners, field=field)
 
 
@@ -90,13 +95,16 @@ def unroll(corners: Sequence[Corner], *, field: str) -> list[Corner]:
     if max(lons) - min(lons) < HALF_TURN:
         # The usual case: no edge can go the other way round.
         return [corners[0], *((round(lon, DIGITS), lat) for lon, lat in corners[1:])]
+
     rolled = [corners[0]]
     for lon, lat in corners[1:]:
         rolled.append((_near(lon, rolled[-1][0], field), lat))
+
     if _near(rolled[0][0], rolled[-1][0], field) != rolled[0][0]:
         raise Refused(
             f"{field} goes round a pole; a zone cannot contain a pole: draw it in parts beside the pole"
         )
+
     return rolled
 
 

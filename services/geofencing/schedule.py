@@ -65,26 +65,31 @@ def parse(document: object) -> Schedule:
     """
     fields = _object(document, "schedule", {"weekly", "exceptions"})
     weekly: list[list[ScheduleWindow]] = [[] for _ in DAYS]
+
     for number, entry in enumerate(_list(fields.get("weekly", []), "schedule.weekly", most=MAX_WINDOWS)):
         where = f"schedule.weekly[{number}]"
         window = _object(entry, where, {"days", "from", "to"})
         for day in _days(window.get("days"), f"{where}.days"):
             weekly[day].append(_window(window, where))
+
     exceptions: dict[date, tuple[ScheduleWindow, ...]] = {}
     entries = _list(fields.get("exceptions", []), "schedule.exceptions", most=MAX_EXCEPTIONS)
     for number, entry in enumerate(entries):
         where = f"schedule.exceptions[{number}]"
         exception = _object(entry, where, {"date", "windows"})
+
         day_of_exception = _date(exception.get("date"), f"{where}.date")
         if day_of_exception in exceptions:
             raise Refused(
                 f"{where}.date is {day_of_exception}, which has an exception already; give each date once"
             )
+
         windows = _list(exception.get("windows"), f"{where}.windows", most=MAX_WINDOWS)
         exceptions[day_of_exception] = tuple(
             _window(_object(w, f"{where}.windows[{n}]", {"from", "to"}), f"{where}.windows[{n}]")
             for n, w in enumerate(windows)
         )
+
     return Schedule(tuple(map(tuple, weekly)), exceptions)
 
 

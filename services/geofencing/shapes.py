@@ -88,6 +88,7 @@ def shape_of(geometry: object, *, radius_m: object = None) -> Shape:
     """
     if not isinstance(geometry, dict):
         raise Refused(f"area is {as_text(geometry)}; it must be a GeoJSON geometry such as a Polygon")
+
     check_crs(geometry)
     if geometry.get("type") == "Point":
         position = geometry.get("coordinates")
@@ -99,8 +100,10 @@ def shape_of(geometry: object, *, radius_m: object = None) -> Shape:
             )
         area = circle(lat=position[1], lon=position[0], radius_m=radius_m)
         return Shape(area, rings.number(radius_m, "radius_m"))
+
     if radius_m is not None:
         raise Refused("radius_m is only for a Point, the centre of a circle; leave it out for polygons")
+
     return Shape(polygons(_parts(geometry, 0), field="area"))
 
 
@@ -111,6 +114,7 @@ def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
     """
     if not parts:
         raise Refused(f"{field} is empty; it must have a polygon of 3 corners at least")
+
     listed = list(_rings_in(parts))
     corners = sum(len(ring) - (len(ring) > 1 and ring[0] == ring[-1]) for ring in listed)
     check_counts(corners=corners, rings=len(listed), field=field, noun=NOUN)
@@ -118,6 +122,7 @@ def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
     drawn = [_drawn(part, name) for part, name in zip(parts, names, strict=True)]
     first = _middle(drawn[0][0])
     drawn = [_near(part, first) for part in drawn]
+
     # Check before any polygon is built: the next steps take time by the pairs of edges, and by the
     # extent in turns.
     every = [ring for part in drawn for ring in part]
@@ -131,6 +136,7 @@ def polygons(parts: Sequence[object], *, field: str) -> BaseGeometry:
     _check_valid(flat, field)
     _check_crossings(flat, field)
     _check_extent(flat.bounds, field)
+
     return area
 
 
@@ -147,6 +153,7 @@ def positions_in(geometry: object) -> int:
                 waiting += node
             else:
                 count += 1
+
     return count
 
 
@@ -155,6 +162,7 @@ def measure(shape: Shape) -> ShapeSize:
     if shape.radius_m is not None:
         radius = shape.radius_m
         return ShapeSize(math.pi * radius**2, 2 * radius, radius, 1, 1)
+
     flat = _flat(antimeridian.unrolled(shape.area))
     west, south, east, north = flat.bounds
     return ShapeSize(
@@ -174,6 +182,7 @@ def check_crs(node: object) -> None:
     crs = node.get("crs") if isinstance(node, dict) else None
     if crs is None:
         return
+
     properties = crs.get("properties") if isinstance(crs, dict) else None
     name = properties.get("name") if isinstance(properties, dict) else None
     if not isinstance(name, str) or not WGS_84.fullmatch(name.strip()):
@@ -191,12 +200,14 @@ def _parts(geometry: dict[str, object], depth: int) -> list[object]:
         if depth >= DEEPEST or not isinstance(members, list | tuple):
             raise Refused("area.geometries must be a list of polygons, not nested deeply")
         return [part for member in members for part in _parts(_member(member), depth + 1)]
+
     if kind not in ("Polygon", "MultiPolygon"):
         raise Refused(
             f"area.type is {as_text(kind)}; a zone is a Polygon, a MultiPolygon, or a Point with radius_m"
         )
     if not isinstance(coordinates, list | tuple):
         raise Refused(f"area.coordinates is {as_text(coordinates)}; it must be a list of rings")
+
     return [coordinates] if kind == "Polygon" else list(coordinates)
 
 
@@ -246,15 +257,19 @@ def _check_valid(made: BaseGeometry, field: str) -> None:
         raise Refused(f"{field} covers no area: its corners lie on one line; draw a polygon")
     if made.is_valid:
         return
+
     found = WHERE.match(said := explain_validity(made))
     reason = found["what"].strip() if found else said
     what, remedy = REASONS.get(reason, (reason.lower(), CROSSED[1]))
+
     if isinstance(made, MultiPolygon):
         what, remedy = OVERLAP
+
     where = ""
     if found:
         [(lon, lat)] = rings.wrapped([(float(found["lon"]), float(found["lat"]))])
         where = f" near lat {lat:.6f}, lon {lon:.6f}"
+
     raise Refused(f"{field} is not a valid polygon: {what}{where}; {remedy}")
 
 

@@ -83,6 +83,7 @@ def changed(old: ZoneDraft, changes: Mapping[str, object]) -> ZoneDraft:
     """Return the zone with some of its fields changed. An absent field stays. Raises `Refused`."""
     check_known(changes)
     shape = Shape(old.area, old.radius_m)
+
     if changes.get("area") is not None:
         shape = shapes.shape_of(changes["area"], radius_m=changes.get("radius_m"))
     elif "radius_m" in changes:
@@ -90,10 +91,12 @@ def changed(old: ZoneDraft, changes: Mapping[str, object]) -> ZoneDraft:
             raise Refused("radius_m is only for circles; give an area of type Point as well to make it one")
         shapes.circle(lat=old.area.y, lon=old.area.x, radius_m=changes["radius_m"])
         shape = Shape(old.area, number(changes["radius_m"], "radius_m"))
+
     fields = {name: getattr(old, name) for name in FIELDS} | dict(changes)
     # A zone of another kind has no limit, unless the changes name one.
     if fields["kind"] != "speed" and "speed_limit_mps" not in changes:
         fields["speed_limit_mps"] = None
+
     return _checked(fields, shape)
 
 
@@ -125,6 +128,7 @@ def _checked(fields: Mapping[str, Any], shape: Shape) -> ZoneDraft:
             "schedule needs a site: its hours are in the time zone of the site. Name the site, or"
             " leave the schedule out"
         )
+
     return draft
 
 
@@ -176,11 +180,13 @@ def _limit(kind: object, value: object) -> float | None:
         return None
     if value is None:
         raise Refused("speed_limit_mps is missing; a zone of kind speed has a limit in metres a second")
+
     limit = number(value, "speed_limit_mps")
     if not MIN_LIMIT_MPS <= limit <= MAX_LIMIT_MPS:
         raise Refused(
             f"speed_limit_mps is {limit:g}; it must be {MIN_LIMIT_MPS:g} to {MAX_LIMIT_MPS:g} metres a second"
         )
+
     return limit
 
 
@@ -189,11 +195,13 @@ def _schedule(document: object) -> dict[str, Any] | None:
         return None
     if not isinstance(document, dict):
         raise Refused(f"schedule is {as_text(document)}; it must be an object with weekly and exceptions")
+
     if parse_schedule(document).is_never:
         raise Refused(
             "schedule has no window: the zone would never be in force. Give the days in weekly (all seven, 00:00 to"
             " 24:00, for always but the exceptions), or set enabled to false"
         )
+
     return document
 
 

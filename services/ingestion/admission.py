@@ -68,6 +68,7 @@ def sort_out(
             admitted.setdefault(origin.key, (message, admit(origin, source)))
         except InvalidMessage as error:
             refused.append(rejected(origin, error, tenant_id=source.tenant_id if source else None))
+
     return list(admitted.values()), refused
 
 
@@ -90,6 +91,7 @@ def keep_rejected(connection: Connection, messages: Sequence[RejectedMessage]) -
     """Store refused messages, each once; return how many were new."""
     if not messages:
         return 0
+
     rows = [
         {
             "key": UUID(bytes=message.key),

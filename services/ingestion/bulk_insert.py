@@ -119,10 +119,12 @@ def insert_statement(
     targets = ", ".join(types)
     values = ", ".join(_CASTS.get(name, name) for name in types)
     given = f"SELECT * FROM unnest({arrays}) AS t ({', '.join(types)})"  # noqa: S608 - names from our own code
+
     if seen:
         return PreparedStatement(
             f"WITH input AS ({given}) INSERT INTO {table} ({targets}) SELECT {values} FROM input"
         )  # noqa: S608
+
     return PreparedStatement(
         f"""
         WITH input AS ({given}),
@@ -184,6 +186,7 @@ def store_or_isolate(
     """
     if not items:
         return
+
     try:
         store(items)
     except DataError as error:

@@ -17,11 +17,14 @@ def objections(origin: Origin, *, known: bool, enabled: bool, tenant_id: int | N
     source_id = origin.source_id
     if not known:
         return [InvalidMessage("unknown_source", f"{source_id} is not registered, or not for such a topic")]
+
     found = []
     if not enabled:
         found.append(InvalidMessage("source_disabled", f"{source_id} is disabled"))
+
     claimed = origin.claimed_tenant_id
     if claimed is not None and str(claimed) != str(tenant_id):
         detail = f"{source_id} claims client {claimed!r}, which it does not belong to"
         found.append(InvalidMessage("identity_mismatch", detail))
+
     return found

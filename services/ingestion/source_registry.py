@@ -161,10 +161,12 @@ class SourceRegistry:
             # An unknown id is remembered only while registration is closed.
             elif self._open or source_id not in self._known:
                 misses.append(source_id)
+
         if misses:
             found |= self._learn(sorted(misses), kind=kind, family=family, register=self._open)
         if kind == "guard":
             return {source_id: source for source_id, source in found.items() if source.kind == "guard"}
+
         return found
 
     def lookup_any(self, source_id: str) -> Source | None:
@@ -189,6 +191,7 @@ class SourceRegistry:
         """
         self.check_version()
         found = {source_id: self._known.get(source_id) for source_id in source_ids}
+
         misses = sorted(
             source_id
             for source_id, source in found.items()
@@ -196,6 +199,7 @@ class SourceRegistry:
         )
         if misses:
             found |= self._learn(misses, kind="device", family="alert", register=False)
+
         sources = [found[source_id] for source_id in source_ids]
         return [self._default_tenant_id if source is None else source.tenant_id for source in sources]
 
@@ -207,9 +211,11 @@ class SourceRegistry:
             if missing and register:
                 self._register(connection, missing, kind=kind, family=family)
                 found |= self._select(connection, missing)
+
         if version == self._version:  # else the rows read may be older than the version promises
             for source_id in ids:
                 self._known[source_id] = found.get(source_id)
+
         return found
 
     def _select(self, connection: Connection, ids: Iterable[str]) -> dict[str, Source]:

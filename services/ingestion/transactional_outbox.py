@@ -89,6 +89,7 @@ class TransactionalOutbox:
             "about": [msgspec.json.encode(owing.about).decode() for owing in owings],
             "body": [msgspec.msgpack.encode(owing.body) for owing in owings],
         }
+
         sources = sorted({source for owing in owings for source in owing.about})
         given = {
             "service": self._service,
@@ -150,6 +151,7 @@ class TransactionalOutbox:
                 return 0
             publish([(row.event, msgspec.Raw(bytes(row.body))) for row in found])
             connection.execute(TOLD, {"ids": [row.id for row in found]})
+
         log.warning("outbox_events_published", service=self._service, count=len(found))
         return len(found)
 

@@ -137,11 +137,13 @@ class ConditionReporter:
             self._violating(steps, belief, timedelta(seconds=repeat_interval_s))
         elif self.told.violation and (found := _last(steps, "violation_ended")) is not None:
             self._clear_violation(_place(found[0].fix))
+
         speeding = speeding_of(belief)
         for zone_id in sorted(speeding - self.told.speeding):
             found = _last(steps, "speeding_began", zone_id)
             if found is not None and self.is_prompt(found[0]):
                 self._speeds(_place(found[0].fix), standing_transition_of(found[1]), zone_id)
+
         for zone_id in sorted(self.told.speeding - speeding):
             if (found := _last(steps, "speeding_ended", zone_id)) is not None:
                 self._clear_speeding(_place(found[0].fix), zone_id)
@@ -172,17 +174,21 @@ class ConditionReporter:
         if not on_shift:
             self.shift_over(place)
             return
+
         began = {
             (found.kind, found.zone_id if found.kind == "speeding_began" else None): found
             for found in standing
         }
+
         if belief.violation and not self.told.violation and prompt and not returning(belief):
             self._begin_violation(place, began.get(("violation_began", None)))
         elif self.told.violation and not belief.violation:
             self._clear_violation(place)
+
         speeding = speeding_of(belief)
         for zone_id in sorted(speeding - self.told.speeding if prompt else ()):
             self._speeds(place, began.get(("speeding_began", zone_id)), zone_id)
+
         for zone_id in sorted(self.told.speeding - speeding):
             self._clear_speeding(place, zone_id)
 
@@ -210,13 +216,16 @@ class ConditionReporter:
             found = _last(steps, "violation_began")
             if found is None:
                 return
+
             step, transition = found
             if not self.is_prompt(step):
                 step = next(step for step in reversed(steps) if step.implausible is None)
                 if not self.is_prompt(step) or returning(belief):
                     return
+
             self._begin_violation(_place(step.fix), standing_transition_of(transition))
             steps = steps[steps.index(step) + 1 :]
+
         for step in steps:
             at = step.fix.recorded_at
             due = self.told.repeat_at is None or at - self.told.repeat_at >= interval
@@ -351,6 +360,7 @@ def detail_of(standing: StandingTransition | None, nearest: NearestZone | None =
             "distance_m": last.distance_m,
             "error_radius_m": last.error_radius_m,
         }
+
     if nearest is not None:
         zone_id, version, name, distance_m = nearest
         detail |= {
@@ -359,6 +369,7 @@ def detail_of(standing: StandingTransition | None, nearest: NearestZone | None =
             "zone_name": name,
             "distance_m": round(distance_m, 1),
         }
+
     return detail
 
 

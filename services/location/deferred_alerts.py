@@ -69,6 +69,7 @@ class DeferredAlerts:
             standing = self._standing(connection, found)
             for row in found:
                 _put(connection, self._settled(row, standing.get(row.guard_id, []), effects))
+
             self._store.owed.store_events(connection, effects)
             return effects
 
@@ -96,6 +97,7 @@ class DeferredAlerts:
                 key = b"" if row.judged_key is None else bulk_insert.bytes_of(row.judged_key)
                 mine.shift_over(ConditionPlace(at, key, row.lat, row.lon, row.accuracy))
                 _put(connection, mine)
+
             self._store.owed.store_events(connection, effects)
             return effects
 
@@ -111,6 +113,7 @@ class DeferredAlerts:
             who, reported_conditions_of(row), partial(self._nearest, row.tenant_id, guard), effects
         )
         mine.settled(belief_of(row.belief), place, standing, prompt=is_prompt(row), on_shift=row.on_shift)
+
         return mine
 
     def _nearest(
@@ -144,4 +147,5 @@ class DeferredAlerts:
                     evidence_of(row.evidence),
                 )
             )
+
         return standing

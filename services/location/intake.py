@@ -48,6 +48,7 @@ class FixIntake:
         self._judging = BatchJudge(
             store, settings, shift_tolerance_s=shift_tolerance_s, battery_rule=battery_rule
         )
+
         # Batches lock in the order in which they came. When a batch overtakes another with the same
         # guards, the other's fixes are late, and late fixes cost many times as much. Nothing is
         # known of batches of other processes: there repair helps.
@@ -78,6 +79,7 @@ class FixIntake:
 
         sources = self._registry.lookup({fix.origin.source_id for fix in fixes}, kind="guard", family="guard")
         admitted, effects.rejected = admission.sort_out(fixes, sources)
+
         if any(source.shifts is not None for source in sources.values()):
             admitted = self._on_shift(admitted, effects, now)
 
@@ -89,6 +91,7 @@ class FixIntake:
         )
         if effects.rejected:
             self._store.keep_rejected(effects.rejected)
+
         return effects
 
     def _parted(self, fixes: Sequence[Fix]) -> tuple[list[Fix], dict[str, list[Fix]]]:
@@ -102,6 +105,7 @@ class FixIntake:
                 held.setdefault(guard_id, []).append(fix)
             else:
                 free.append(fix)
+
         return free, held
 
     def _on_shift(self, admitted: Sequence[Admitted], effects: Effects, now: datetime) -> list[Admitted]:
@@ -168,6 +172,7 @@ class FixIntake:
     ) -> Effects:
         effects = Effects()
         savepoint = connection.begin_nested() if any(map(_may_be_off_shift, admitted)) else None
+
         new = _new(connection, admitted)
         if len(new) < len(admitted):
             guard_ids = sorted({source.source_id for _, source in admitted})
@@ -178,6 +183,7 @@ class FixIntake:
         if off_shift:
             new = [item for item in new if item[0].origin.key not in off_shift]
             self._forget(connection, savepoint, new, clocks)
+
         _count(effects, admitted, off_shift, now)
         if not new:
             return effects
@@ -185,6 +191,7 @@ class FixIntake:
         effects.add(self._judging.judge(connection, new, states, judges, clocks=clocks, now=now))
         offline.add_offline_ends(connection, effects, known=states)
         self._store.owed.store_events(connection, effects)
+
         return effects
 
     def _forget(
@@ -277,11 +284,14 @@ def corrected(
         guard_id = source.source_id
         if not needs_no_correction(fix.origin, states.get(guard_id, NO_STATE).clock):
             places[guard_id] = []
+
     if not places:
         return found, {}
+
     for place, (_, source) in enumerate(new):
         if source.source_id in places:
             places[source.source_id].append(place)
+
     clocks = {}
     for guard_id, mine in places.items():
         state = states.get(guard_id, NO_STATE)
@@ -290,6 +300,7 @@ def corrected(
             clocks[guard_id] = clock
         for place, fix in zip(mine, fixes, strict=True):
             found[place] = fix, new[place][1]
+
     return found, clocks
 
 

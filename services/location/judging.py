@@ -114,6 +114,7 @@ class BatchJudge:
             self._conclude(item, judges[item.piece.source.tenant_id], facts, effects, off_shift, clocks, now)
             for item in judged
         ]
+
         # Without a believable fix there is no place to show. Such a guard is new again next time.
         self._store.put_states(
             connection,
@@ -123,6 +124,7 @@ class BatchJudge:
                 if item.piece.state is not NO_STATE or outcome.marker is not None
             ],
         )
+
         return effects
 
     def _pieces(
@@ -144,12 +146,14 @@ class BatchJudge:
             if states.get(guard_id, NO_STATE).frontier is None
         }
         ends = self._store.newest_recorded(connection, unjudged)
+
         pieces = []
         for guard_id, fixes in grouped.items():
             state = states.get(guard_id, NO_STATE)
             frontier = state.frontier or ends.get(guard_id)
             late = [fix for fix in fixes if _before(fix, frontier)]
             pieces.append(GuardFixes(sources[guard_id], state, late, fixes[len(late) :]))
+
         return pieces
 
     def _judge_late(
@@ -173,6 +177,7 @@ class BatchJudge:
         ]
         if not tracks:
             return {}
+
         metrics.late_by_us.inc(
             sum(
                 is_late_by_us(fix.recorded_at, fix.received_at, piece.state.heard)
@@ -180,6 +185,7 @@ class BatchJudge:
                 for fix in piece.late
             )
         )
+
         work = self._record.begin(connection, tracks)
         mended: dict[str, tuple[Sequence[EvaluatedFix], Belief | None]] = {}
         with self._charged(work):
@@ -188,6 +194,7 @@ class BatchJudge:
                 self._record.repair(connection, item.source, item.mending, new=new, now=now)
                 steps = [step for step in item.mending.changes.steps if step.fix.key in new]
                 mended[item.source.source_id] = (steps, item.mending.belief)
+
         metrics.track_repaired.inc(len(tracks))
         return mended
 
@@ -196,9 +203,11 @@ class BatchJudge:
         """Charge each guard with its part of the time that repairs take."""
         stretches = {item.source.source_id: item.mending.stretches for item in work}
         began_s = time.monotonic()
+
         for guard_id, count in stretches.items():
             if count >= DEAR_STRETCHES:
                 self.share.begin(guard_id, began_s)
+
         try:
             yield
         finally:
@@ -225,12 +234,14 @@ class BatchJudge:
                     for piece, held in zip(mine, before, strict=True)
                 ]
             )
+
             judged += [
                 JudgedGuardFixes(piece, held, steps_late, steps, belief)
                 for piece, held, (steps_late, _), (belief, steps) in zip(
                     mine, before, late, found, strict=True
                 )
             ]
+
         return judged
 
     def _write(
@@ -297,6 +308,7 @@ class BatchJudge:
             on_shift=on_shift,
             buffered=buffered,
         )
+
         effects.add_moves(moves_of(who, steps))
         settles_at = None
         if not all_reported(mine.told, belief):
@@ -306,6 +318,7 @@ class BatchJudge:
                 settles_at = now
             elif begins or not all_ends_reported(mine.told, belief):
                 settles_at = state.settles_at or now + timedelta(seconds=self._settings.settle_s)
+
         low, jumping = state.battery_low, state.jumping
         if steps and mine.is_prompt(steps[-1]):
             low = self._battery_low(judged.piece, fixes, effects)
@@ -323,9 +336,11 @@ class BatchJudge:
         last = _last_plausible(steps if state is not NO_STATE else [*late, *steps])
         if last is None:
             return GuardOutcome(source, belief, mine.told, settles_at, None, clock, low, jumping)
+
         fact = facts[last.fix.key]
         position = shown_at(fact, in_geofence=last.in_geofence, violation=last.violation)
         effects.positions.append((source.tenant_id, position))
+
         return GuardOutcome(
             source, belief, mine.told, settles_at, last.fix, clock, low, jumping, fact.heading
         )
@@ -338,6 +353,7 @@ class BatchJudge:
         known = [fix for fix in prompt if fix.battery is not None]
         if not known or self._battery_rule is None:
             return piece.state.battery_low
+
         low, condition = battery.conclude(
             self._battery_rule,
             known,
@@ -347,6 +363,7 @@ class BatchJudge:
         )
         if condition is not None:
             (effects.met if low else effects.cleared).append(condition)
+
         return low
 
     def _off_shift(

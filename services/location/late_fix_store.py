@@ -49,6 +49,7 @@ class LateFixStore:
         """Return the work for each track: it is judged again from a checkpoint on."""
         first = {track.source.source_id: min(map(position_of, track.fixes)) for track in tracks}
         kept = self._checkpoints(connection, first)
+
         work = []
         for source, judge, fixes in tracks:
             mine = kept.get(source.source_id, [])
@@ -57,6 +58,7 @@ class LateFixStore:
             ahead = mine[len(before) :]
             mending = LateFixRepair(judge, guard, before[-1] if before else None, fixes, ahead)
             work.append(TrackRepair(source, mending, ahead))
+
         return work
 
     def judge_again(self, connection: Connection, work: Sequence[TrackRepair]) -> None:
@@ -83,14 +85,17 @@ class LateFixStore:
         self._store.put_implausible(
             connection, [(source, step) for step in changes.steps if step.implausible is not None]
         )
+
         if plausible := [step.fix.key for step in known if step.implausible is None]:
             connection.execute(sql.DROP_IMPLAUSIBLE, {"ids": bulk_insert.array("uuid", plausible)})
+
         self._store.put_transitions(
             connection, [(source, transition, key) for transition, key in changes.transitions], late=True
         )
         if changes.superseded:
             values = {"ids": bulk_insert.array("uuid", changes.superseded), "now": now}
             connection.execute(sql.SUPERSEDE, values)
+
         self._store.put_checkpoints(connection, [(source, checkpoint) for checkpoint in changes.checkpoints])
 
     def _go_on(self, connection: Connection, work: Sequence[TrackRepair]) -> list[TrackRepair]:
@@ -99,6 +104,7 @@ class LateFixStore:
         pieces = bulk_insert.arrays(sql.PIECES, _pieces(work, until))
         recorded = self._recorded(connection, pieces)
         transitions = self._transitions(connection, pieces)
+
         further = []
         for item in work:
             guard_id = item.source.source_id
@@ -108,6 +114,7 @@ class LateFixStore:
                 recorded.get(guard_id, []), ahead, transitions.get(guard_id, []), until=until[guard_id]
             ):
                 further.append(item)
+
         return further
 
     def _checkpoints(self, connection: Connection, first: dict[str, Position]) -> dict[str, list[Checkpoint]]:
@@ -120,6 +127,7 @@ class LateFixStore:
         for row in connection.execute(sql.SELECT_CHECKPOINTS, values):
             position = (row.recorded_at, bulk_insert.bytes_of(row.message_key))
             found.setdefault(row.guard_id, []).append(Checkpoint(position, belief_of(row.belief)))
+
         return found
 
     def _recorded(self, connection: Connection, pieces: dict[str, str]) -> dict[str, list[FixOnRecord]]:
@@ -143,11 +151,13 @@ class LateFixStore:
                     evidence_of(row.evidence),
                 )
             )
+
         return found
 
     def _mend_fixes(self, connection: Connection, source: Source, steps: Sequence[EvaluatedFix]) -> None:
         if not steps:
             return
+
         values: dict[str, list[Any]] = {
             "tenant_id": [source.tenant_id] * len(steps),
             "guard_id": [source.source_id] * len(steps),
@@ -183,5 +193,6 @@ def _recorded(row: Any) -> FixOnRecord:
         row.speed,
         row.mock,
     )
+
     implausible = None if row.reason is None else ImplausibleRecord(row.reason, row.detail)
     return FixOnRecord(fix, (row.in_geofence, row.geofence_violation), implausible)

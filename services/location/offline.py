@@ -159,6 +159,7 @@ class GuardOfflineWatch:
     def _begin(self, connection: Connection, overdue: Sequence[Row[Any]]) -> list[tuple[Row[Any], datetime]]:
         if not overdue:
             return []
+
         ids = bulk_insert.array("text", [row.guard_id for row in overdue])
         locked = set(connection.execute(LOCK, {"ids": ids, "limit_s": self._limit_s}).scalars())
         mine = {row.guard_id: row for row in overdue if row.guard_id in locked}
@@ -167,6 +168,7 @@ class GuardOfflineWatch:
             "tenant_id": bulk_insert.array("int", [row.tenant_id for row in mine.values()]),
             "since": bulk_insert.array("timestamptz", [row.since for row in mine.values()]),
         }
+
         return [(mine[row.guard_id], row.told_at) for row in connection.execute(BEGIN, values)]
 
 
@@ -218,6 +220,7 @@ def _condition(row: Row[Any], told_at: datetime, limit_s: float) -> Condition:
             "last_age_s": round((row.now - row.recorded_at).total_seconds(), 1),
             "accuracy_m": row.accuracy,
         }
+
     return Condition(
         tenant_id=row.tenant_id,
         source_id=row.guard_id,
@@ -253,6 +256,7 @@ def _ended(row: Row[Any]) -> OfflineEnd:
         message=f"{row.guard_id} {ENDS[row.why]}",
         site_id=row.site_id,
     )
+
     state: State = "online" if row.why == "spoke" else row.why
     return OfflineEnd(
         condition, SourceStatus(source_id=row.guard_id, kind="guard", state=state, since=row.at)

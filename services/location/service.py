@@ -79,6 +79,7 @@ class LocationParts:
             shift_tolerance_s=config.retention.shift_tolerance_s,
             battery_rule=battery_rule(config.rules),
         )
+
         self.settling = DeferredAlerts(
             self.store, self.zones, shift_tolerance_s=config.retention.shift_tolerance_s
         )
@@ -88,6 +89,7 @@ class LocationParts:
             shortest_s=config.feed.positions_shortest_interval_s,
             longest_s=config.feed.positions_interval_s,
         )
+
         self.statuses = StatusPublisher()
         self.tracks = TrackQueries(database)
         self.whereabouts = NearbyGuards(database)
@@ -146,14 +148,17 @@ class LocationService:
         admission.count_rejected(effects.rejected)
         metrics.mqtt_geofence_violation.inc(effects.violations_begun)
         metrics.position_off_shift.inc(effects.off_shift)
+
         for tenant_id, position in effects.positions:
             self.parts.positions.put(tenant_id, position)
+
         self.parts.statuses.put(effects.statuses)
 
         effects.report_stored("positions_stored", now=datetime.now(UTC))
         self.parts.store.owed.publish(effects, self.events.publish_all)
         oldest = min(fix.origin.received_at for fix in fixes)
         metrics.end_to_end.labels("stored").observe((datetime.now(UTC) - oldest).total_seconds())
+
         if effects.failures:
             raise effects.failures[0]
 
@@ -186,6 +191,7 @@ class LocationService:
         """
         judge = self.parts.silence.is_open()
         free_s: float | None = NOTHING_DUE
+
         for _ in range(ROUNDS):
             effects = self.parts.silence.look(judge=judge)
             free_s = None if effects.statuses else free_s
@@ -193,6 +199,7 @@ class LocationService:
             self.parts.store.owed.publish(effects, self.events.publish_all)
             if not effects.has_more:
                 break
+
         return free_s
 
     @timer(STATUS_INTERVAL_S, rest_s=REST_S)

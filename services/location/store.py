@@ -146,8 +146,10 @@ class LocationStore:
         values = bulk_insert.common_values("guard_id", origins, [source.tenant_id for _, source in new])
         for column in AS_SENT:
             values[column] = [getattr(fix, column) for fix, _ in new]
+
         for column in AS_JUDGED:
             values[column] = [getattr(step.fix, column) for step in steps]
+
         values["in_geofence"] = [step.in_geofence for step in steps]
         values["geofence_violation"] = [step.violation for step in steps]
         sql.INSERT_FIXES.run(connection, bulk_insert.arrays(sql.COLUMNS, values))
@@ -179,6 +181,7 @@ class LocationStore:
     ) -> None:
         if not checkpoints:
             return
+
         values: dict[str, list[Any]] = {
             "tenant_id": [source.tenant_id for source, _ in checkpoints],
             "guard_id": [source.source_id for source, _ in checkpoints],
@@ -194,6 +197,7 @@ class LocationStore:
         """Store transitions, each with the key of its confirming fix."""
         if not found:
             return
+
         values: dict[str, list[Any]] = {
             "transition_id": [transition.id for _, transition, _ in found],
             "tenant_id": [source.tenant_id for source, _, _ in found],
@@ -202,13 +206,16 @@ class LocationStore:
             "late": [late] * len(found),
             "evidence": [msgspec.json.encode(transition.evidence).decode() for _, transition, _ in found],
         }
+
         for column in ("kind", "zone_id", "zone_version", "at", "confirmed_at"):
             values[column] = [getattr(transition, column) for _, transition, _ in found]
+
         connection.execute(sql.PUT_TRANSITIONS, bulk_insert.arrays(sql.TRANSITIONS, values))
 
     def put_implausible(self, connection: Connection, found: Sequence[tuple[Source, EvaluatedFix]]) -> None:
         if not found:
             return
+
         values: dict[str, list[Any]] = {
             "message_key": [step.fix.key for _, step in found],
             "tenant_id": [source.tenant_id for source, _ in found],

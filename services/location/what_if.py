@@ -122,8 +122,10 @@ class WhatIfTrials:
             (Judge(ZoneIndex(zones), self._settings), {z.zone_id: z for z in zones})
             for zones in (today, edited)
         ]
+
         guards = self._guards(period, tenant_id, guard_id)
         total = _check_count(sum(row["count"] for row in guards), max_fixes)
+
         found, judged = [], 0
         for row in guards:
             trial = GuardTrial(
@@ -134,6 +136,7 @@ class WhatIfTrials:
                 judged += len(fixes)
                 say(min(judged, total), total)
             found.append(trial.difference())
+
         return WhatIfResult(
             since=period.since,
             until=period.until,
@@ -172,6 +175,7 @@ class WhatIfTrials:
     def _track(self, guard_id: str, period: Period, tenant_id: int) -> Iterator[list[TrackFix]]:
         values = {"tenant_id": tenant_id, "guard_id": guard_id, "until": period.until, "limit": PAGE}
         at, key = period.since - LEAD_IN, BEFORE_ALL
+
         while True:
             with self._database.of(tenant_id) as connection:
                 found = connection.execute(FIXES, {**values, "since": at, "key": key.hex()}).all()

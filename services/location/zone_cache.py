@@ -88,6 +88,7 @@ class TenantJudge(Judge):
             if found:
                 d, zone_id, zone = min(found)
                 return NearestZone(zone_id, zone.version, zone.name, d)
+
         return None
 
 
@@ -115,11 +116,13 @@ class ZoneCache:
         if version != self._version:
             self._of_tenant.clear()
             self._version = version
+
         judge = self._of_tenant.get(tenant_id)
         if judge is None:
             judge = TenantJudge(tenant_id, self._read(tenant_id), self._settings)
             if version == self._version:  # else another green thread saw a newer version meanwhile
                 self._of_tenant[tenant_id] = judge
+
         return judge
 
     def _read(self, tenant_id: int) -> ZoneIndex:

@@ -153,11 +153,13 @@ class EventQueueConsumer(NodesConsumer):
                 if not message.acknowledged and message.channel.connection
             }
             counts = Counter(queue for queue, _ in self._unsettled.values())
+
             for name in {provider.queue.name for provider in self._providers}:
                 if self._shown.get(name) != counts[name]:
                     metrics.event_consumers.labels(name).set(1)
                     metrics.event_in_hand.labels(name).set(counts[name])
                     self._shown[name] = counts[name]
+
             eventlet.sleep(COUNT_INTERVAL_S)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
@@ -258,6 +260,7 @@ class EventHandler(NamekoEventHandler):
 
         context = self.unpack_message_headers(message)
         context.setdefault("trace_id", uuid.uuid4().hex)
+
         try:
             self.container.spawn_worker(self, (event,), {}, context_data=context, handle_result=handle_result)
         except ContainerBeingKilled:
@@ -277,12 +280,14 @@ class EventHandler(NamekoEventHandler):
 
         context = {} if message is None else self.unpack_message_headers(message)
         context.setdefault("trace_id", uuid.uuid4().hex)
+
         try:
             self.container.spawn_worker(
                 self, (events,), {}, context_data=context, handle_result=handle_result
             )
         except ContainerBeingKilled as error:
             return error
+
         found: BaseException | None = ended.wait()
         self.activity.note()
         return found
@@ -295,6 +300,7 @@ class EventHandler(NamekoEventHandler):
         task = self.method_name
         self.activity.note()
         metrics.task_duration.labels(task).observe(time.perf_counter() - started)
+
         if error is None:
             metrics.task_success.labels(task).inc()
             for message in messages:
@@ -303,8 +309,10 @@ class EventHandler(NamekoEventHandler):
             for message in messages:
                 self.queue_consumer.ack_message(message)
             return
+
         reason = error.reason if isinstance(error, InvalidMessage) else type(error).__name__
         metrics.task_failure.labels(task, reason).inc()
+
         if isinstance(error, Outage) and error.server:
             self._hold(messages, error)
         else:
@@ -327,6 +335,7 @@ class EventHandler(NamekoEventHandler):
         messages = [message for message, _ in failed]
         settle = self.queue_consumer.ack_message
         onward = [self._onward(message, error) for message, error in failed]
+
         try:
             self.shared.outlet.send(onward)
         except Outage as outage:
@@ -341,6 +350,7 @@ class EventHandler(NamekoEventHandler):
             for letter in onward:
                 if letter.exchange == DEAD_EXCHANGE:
                     metrics.event_settled.labels(letter.routing_key).inc()
+
         for message in messages:
             settle(message)
 
@@ -352,6 +362,7 @@ class EventHandler(NamekoEventHandler):
             *headers.get(HEADER_HISTORY, []),
             {"at": time.time(), "error": f"{type(error).__name__}: {error}"},
         ]
+
         headers |= {HEADER_QUEUE: queue, HEADER_HISTORY: history[-50:]}
         delay_s = self._next_delay_s(len(history), error)
         if delay_s is None:
@@ -363,6 +374,7 @@ class EventHandler(NamekoEventHandler):
             metrics.task_retry.labels(self.method_name).inc()
             log.warning("retry_scheduled", queue=queue, delay_s=delay_s, error=str(error))
             exchange = retry_exchange_name(delay_s)
+
         return EncodedMessage(
             exchange,
             queue,
@@ -510,6 +522,7 @@ class GatheringHandler(EventHandler):
         if error is None or isinstance(error, Unavailable) or len(gathered) == 1:
             self._settle([item.message for item in gathered], started, error)
             return
+
         log.warning("event_batch_divided", task=self.method_name, events=len(gathered), error=repr(error))
         for item in gathered:
             self._handle_gathered([item])

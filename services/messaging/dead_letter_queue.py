@@ -64,6 +64,7 @@ def settle(uri: str, wanted: Callable[[QueuedDeadLetter], bool], *, again_after_
             letter = dead_letter_of(message)
             if not wanted(letter):
                 continue
+
             if again_after_s is not None:
                 queue = _queue_of(channel, letter)
                 headers = {k: v for k, v in (message.headers or {}).items() if not k.startswith("x-vigil-")}
@@ -74,14 +75,17 @@ def settle(uri: str, wanted: Callable[[QueuedDeadLetter], bool], *, again_after_
                     headers=headers,
                     properties={"delivery_mode": 2, "message_id": letter.id},
                 )
+
                 channel.basic_publish_confirm(
                     fresh,
                     exchange=retry_exchange_name(again_after_s),
                     routing_key=queue,
                     mandatory=True,
                 )
+
             message.ack()
             count += 1
+
     return count
 
 
@@ -106,6 +110,7 @@ def dead_letter_of(message: Any) -> QueuedDeadLetter:
     headers = message.headers or {}
     deaths = headers.get("x-death") or [{}]
     body = bytes(message.body)
+
     return QueuedDeadLetter(
         id=message.properties.get("message_id") or hashlib.blake2b(body, digest_size=16).hexdigest(),
         queue=headers.get(HEADER_QUEUE) or deaths[0].get("queue", ""),

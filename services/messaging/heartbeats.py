@@ -184,6 +184,7 @@ class HeartbeatListener:
                 log.warning("heartbeats_not_received", error=str(error) or type(error).__name__)
             finally:
                 abort(connection)
+
             eventlet.sleep(PAUSE_S)
 
     def _consume(self, connection: Any) -> None:
@@ -209,8 +210,10 @@ def receive_heartbeats(
     channel.queue_declare(
         name, durable=False, exclusive=True, auto_delete=True, arguments={"x-max-length": MOST_WAITING}
     )
+
     for process in processes:
         channel.queue_bind(name, HEARTBEAT_EXCHANGE, routing_key=process)
+
     channel.basic_consume(name, no_ack=True, callback=receive)
 
 

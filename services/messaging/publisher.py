@@ -121,11 +121,14 @@ class ConfirmingChannel:
                 headers=dict(letter.headers),
                 properties={"delivery_mode": PERSISTENT, "message_id": letter.message_id or uuid.uuid4().hex},
             )
+
             self._channel.basic_publish(
                 message, exchange=letter.exchange, routing_key=letter.routing_key, mandatory=letter.mandatory
             )
+
         while self._waiting:
             self._connection.drain_events()
+
         return self._refused
 
     def abort(self) -> None:
@@ -171,10 +174,12 @@ class ChannelPool:
         """
         if not letters:
             return
+
         deadline = eventlet.Timeout(
             self._config.publish_deadline_s,
             Outage.of(AMQP, f"RabbitMQ did not confirm within {self._config.publish_deadline_s:g} s"),
         )
+
         try:
             with self._link() as link:
                 refused = link.send(letters)
@@ -182,6 +187,7 @@ class ChannelPool:
             raise unavailable(error, f"RabbitMQ: {error or type(error).__name__}") from error
         finally:
             deadline.cancel()
+
         if refused:
             raise Unavailable(f"RabbitMQ did not accept the message: {refused[0]}")
 
@@ -290,6 +296,7 @@ class EventPublisher:
                 for kind, body in events
             ]
         )
+
         for kind, _ in events:
             metrics.event_published.labels(f"{self._service}.{kind}").inc()
 

@@ -59,6 +59,7 @@ class QueueDepth:
     def _ask(self) -> int:
         if self._connection is None:
             self._connection = connect(self._uri)
+
         channel = self._connection.default_channel
         unknown = len(self._queues) - len(self._found)
         for _ in range(max(unknown, min(AT_A_TIME, len(self._queues)))):
@@ -66,4 +67,5 @@ class QueueDepth:
             self._queues.rotate(-1)
             self._found[name] = 0  # for a queue that does not exist
             self._found[name] = int(channel.queue_declare(name, passive=True).message_count)
+
         return sum(self._found.values())

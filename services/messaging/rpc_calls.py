@@ -173,9 +173,11 @@ def rpc_of(part: str, method: Callable[..., R], /, **fixed: Any) -> Callable[...
         for other in others
         if other.name not in fixed
     ]
+
     call.__name__, call.__qualname__, call.__doc__ = name, method.__qualname__, method.__doc__
     # Nameko checks a request against this signature before it calls the method.
     call.__signature__ = signature.replace(parameters=[this, *asked])  # type: ignore[attr-defined]
+
     return rpc(call)
 
 
@@ -239,6 +241,7 @@ class RpcClient:
             late = Unanswered(f"{self._service}.{method} did not answer within {self._timeout_s:g} s")
             awaited = AwaitedReply(self._replies)
             proxy = ServiceProxy(self._worker_ctx, self._service, awaited, expiration=self._timeout_s)
+
             try:
                 with eventlet.Timeout(self._timeout_s, late):
                     # This returns at once when the consumer runs. A loop can start before the queue

@@ -56,9 +56,11 @@ def owners(shards: int, members: Collection[str]) -> tuple[str, ...]:
     """
     if not members:
         raise ValueError("shards are shared out among one member at least")
+
     ordered = sorted(members)
     least, further = divmod(shards, len(ordered))
     count = dict.fromkeys(ordered, 0)
+
     found = []
     for shard in range(shards):
         most = least if not further else least + 1
@@ -68,6 +70,7 @@ def owners(shards: int, members: Collection[str]) -> tuple[str, ...]:
         count[takes] += 1
         further -= count[takes] > least
         found.append(takes)
+
     return tuple(found)
 
 

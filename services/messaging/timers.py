@@ -109,6 +109,7 @@ class MeasuredTimer(Timer):
         if self._pace is None:
             super()._run()
             return
+
         due_s = time.monotonic() + (0.0 if self.eager else self.interval)
         while not self._is_stopped_before(due_s):
             ran_s = time.monotonic()
@@ -141,9 +142,11 @@ class MeasuredTimer(Timer):
         else:
             metrics.task_failure.labels(self.method_name, exc_info[0].__name__).inc()
             log.warning("timer_failed", task=self.method_name, error=str(exc_info[1]))
+
         self._free_s = None if exc_info else result
         if self._pace is not None and self._free_s is None:
             self.activity.note()  # the result of one timer may be work for another
+
         handled: tuple[Any, Any] = super().handle_result(worker_ctx, result, exc_info)
         return handled
 

@@ -107,8 +107,10 @@ def event_queue(
         "x-dead-letter-strategy": "at-least-once",
         "x-max-length-bytes": amqp.queue_max_bytes,
     }
+
     if shard is not None:
         arguments["x-single-active-consumer"] = True
+
     return Queue(
         event_queue_name(source, event_type, consumer, handler, shard),
         exchange=event_exchange(source),
@@ -135,6 +137,7 @@ def retire_event_queue(connection: Connection, queue: Queue) -> int | None:
             _, messages, consumers = channel.queue_declare(queue.name, passive=True)
             if messages or consumers:
                 return max(messages, 1)
+
             # An older gateway may publish to it. A message that it cannot send any more, it keeps
             # and sends again.
             channel.queue_unbind(queue.name, exchange=queue.exchange.name, routing_key=queue.routing_key)
@@ -142,9 +145,11 @@ def retire_event_queue(connection: Connection, queue: Queue) -> int | None:
             if messages or consumers:
                 channel.queue_bind(queue.name, exchange=queue.exchange.name, routing_key=queue.routing_key)
                 return max(messages, 1)
+
             channel.queue_delete(queue.name)
     except NotFound:
         pass
+
     return None
 
 

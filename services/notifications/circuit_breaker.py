@@ -125,6 +125,7 @@ class ProtectedChannel:
                 oldest, _ = self._circuits.popitem(last=False)
                 self._open.discard(oldest)
                 self._show()
+
         self._circuits.move_to_end(destination)
         return found
 

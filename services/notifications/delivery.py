@@ -100,8 +100,10 @@ class NotificationDelivery:
         """
         config = self._config
         pool = GreenPool(config.url_calls_at_once if channel == "url" else config.calls_at_once)
+
         for severity in Severity:  # so that the first one is an increase, and no new series
             metrics.alert_notification_sent.labels(channel, severity)
+
         try:
             while True:
                 self._due[channel].clear()
@@ -144,8 +146,10 @@ class NotificationDelivery:
         """Take the due rows for which there is room. Return False when there were none."""
         with pool.sem:
             room = pool.free() + 1
+
         now = datetime.now(UTC)
         limits = self._config.rate_limit
+
         try:
             rows = self._store.take(
                 channel,
@@ -162,6 +166,7 @@ class NotificationDelivery:
             log.warning("notifications_postponed", channel=channel, error=str(error))
             eventlet.sleep(AWAY_PAUSE_S)
             return True
+
         if channel == "digest":
             self._send_digests(rows, pool)
         elif channel == "url":
@@ -169,6 +174,7 @@ class NotificationDelivery:
         else:
             for row in rows:
                 pool.spawn_n(self._guard, self._deliver, [row])
+
         return bool(rows)
 
     def _send_to_urls(self, rows: Sequence[NotificationRow], pool: GreenPool) -> None:
@@ -224,6 +230,7 @@ class NotificationDelivery:
         provider = self._choose(row)
         if provider is None or not self._begin(row, provider):
             return
+
         outgoing = self._writer.outgoing(row)
         try:
             accepted = provider.send(outgoing, provider.destination(row.tenant_id, row.recipient))
@@ -248,20 +255,24 @@ class NotificationDelivery:
         channel = "email" if row.channel == "digest" else row.channel
         providers = [p for p in self._providers.get(channel, ()) if p.takes(row.recipient)]
         tried = self._tried(row)
+
         if not providers:
             self._finish(
                 row, retry_policy.refused(tried, MISSING[row.channel], now=now), "no_provider", made=False
             )
             return None
+
         for provider in providers[(row.attempts - 1) % len(providers) :] + providers:
             if provider.allows(provider.destination(row.tenant_id, row.recipient)):
                 return provider
+
         waits_s = [p.wait_s(p.destination(row.tenant_id, row.recipient)) for p in providers]
         put_off_s = max(self._config.first_retry_s, min(waits_s))
         where = f" at {masked_address(channel, row.recipient)}" if channel == "url" else ""
         reason = f"{providers[0].name} is failing{where}; Vigil tries again soon"
         following = retry_policy.no_provider(tried, reason, put_off_s=put_off_s, now=now)
         self._finish(row, following, "circuit_open", made=False)
+
         return None
 
     def _failed(
@@ -277,6 +288,7 @@ class NotificationDelivery:
             kind=error.kind,
             error=said,
         )
+
         now = datetime.now(UTC)
         if error.permanent:
             self._finish(row, retry_policy.refused(self._tried(row), said, now=now), error.kind)
@@ -296,6 +308,7 @@ class NotificationDelivery:
             (p for providers in self._providers.values() for p in providers if p.name == row.provider), None
         )
         log.warning("notification_recovered", notification_id=row.notification_id, provider=row.provider)
+
         if provider is None:
             # Without a chosen provider, nothing was sent. A chosen provider may have been removed
             # from the configuration.
@@ -305,6 +318,7 @@ class NotificationDelivery:
             )
             self._finish(row, following, "crashed")
             return
+
         self._ask(row, provider, self._writer.outgoing(row), "the process ended during the call", "crashed")
 
     def _ask(
@@ -332,9 +346,11 @@ class NotificationDelivery:
             )
             self._finish(row, following, kind)
             return
+
         if accepted is not None:
             self._accepted(row, provider.name, accepted)
             return
+
         following = retry_policy.not_sent(
             self._tried(row), reason, pause_s=self._pause_s(row), rules=self._rules, now=datetime.now(UTC)
         )
@@ -348,6 +364,7 @@ class NotificationDelivery:
                 row, following, outcome="accepted", now=now, provider_ref=accepted.provider_ref
             )
         )
+
         metrics.alert_notification_sent.labels(row.channel, row.severity).inc()
         log.info(
             "notification_accepted",
@@ -372,8 +389,10 @@ class NotificationDelivery:
                 ended=ENDED_BY[row.until],
             )
         )
+
         if failover:
             self.wake()
+
         if following.state in retry_policy.FINAL:
             self.wake_teller()
         else:
@@ -414,8 +433,10 @@ class NotificationDelivery:
             for row in rows[1:]:
                 self._choose(row)
             return
+
         for row in rows:
             self._begin(row, provider)
+
         outgoing = self._writer.digest(rows)
         try:
             accepted = provider.send(outgoing)

@@ -38,9 +38,11 @@ class DestinationShares:
             if full:
                 self._remember(destination, recipient)
             return False
+
         self._tenants[tenant_id] += 1
         self._destinations[destination] += 1
         self._remember(destination, recipient)
+
         return True
 
     def give_back(self, destination: Destination) -> None:

@@ -42,6 +42,7 @@ def notices(request: NotificationRequest) -> list[Notice]:
     channels = request.channels
     if request.alert.alert_type in NEVER_HELD_BACK and "digest" in channels:
         channels = [channel for channel in channels if channel != "digest"] or list(REACHING)
+
     found: dict[tuple[str, str], Notice] = {}
     for target in request.targets:
         ways = _ways(target, channels)
@@ -51,9 +52,11 @@ def notices(request: NotificationRequest) -> list[Notice]:
             for channel in REACHING
             if channel in target.addresses and channel not in used and used != {"digest"}
         )
+
         for channel, recipient in ways:
             notice = Notice(channel, recipient, target.name, target.language, rest)
             found.setdefault((channel, recipient), notice)
+
     return list(found.values())
 
 

@@ -56,6 +56,7 @@ def make_providers(
         except Misconfigured as error:
             report(str(error))
             return
+
         guarded = ProtectedChannel(
             made,
             failures=config.circuit_failures,
@@ -68,13 +69,16 @@ def make_providers(
 
     for number, url in enumerate(split_list(config.smtp_url), 1):
         add("email", lambda url=url, number=number: _smtp(config, url, number))  # type: ignore[misc]
+
     for provider in SMS_PROVIDERS:
         if is_usable(provider, config.providers):
             add("sms", partial(_sms, provider, config, ours))
+
     if config.fcm_credentials_file:
         add("push", lambda: _fcm(config, ours))
     if config.webhook_secret:
         add("url", lambda: _webhook(config, theirs), is_webhook)
+
     add("url", lambda: _anywhere(config, theirs), lambda url: not is_webhook(url))
     return providers
 

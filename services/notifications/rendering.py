@@ -81,6 +81,7 @@ class NotificationWriter:
             return SealedMessage(
                 reference=row.reference, subject=row.subject, text=row.body, html=row.html, link=""
             )
+
         found = None
         if self._keys is not None and row.sealed != sealed_text.UNREADABLE:
             found = sealed_text.unseal(self._keys.all(), row.sealed, reference=row.reference)
@@ -88,9 +89,11 @@ class NotificationWriter:
                 log.error("notification_not_decrypted", notification_id=row.notification_id)
         if found is not None:
             return found
+
         words = msgspec.convert(row.words, TextValues)
         link = self._link(row.channel, row.reference, row.created_at)
         written = self._render(row.tenant_id, row.channel, row.language, words, link=link, code="")
+
         return SealedMessage(
             reference=row.reference, subject=written.subject, text=written.text, html=written.html, link=link
         )
@@ -109,11 +112,14 @@ class NotificationWriter:
             "drill": str(row.drill).lower(),
             "silent": str(silent).lower(),
         }
+
         if silent:
             data["instruction"] = named_words(row.language)["silent"]
+
         again = row.possible_duplicate
         if again:
             data["possible_duplicate"] = "true"
+
         return OutgoingMessage(
             reference=row.reference.hex,
             recipient=row.recipient,
@@ -134,6 +140,7 @@ class NotificationWriter:
         again = any(row.possible_duplicate for row in rows)
         lines = [row.body for row in sorted(rows, key=lambda row: row.created_at)]
         count = f"{len(rows)} alerts" if len(rows) != 1 else "1 alert"
+
         return OutgoingMessage(
             reference=first.reference.hex,
             recipient=first.recipient,
@@ -171,8 +178,10 @@ class NotificationWriter:
             if self._takes_codes and notice.channel == "sms"
             else ""
         )
+
         sent = self._render(tenant_id, notice.channel, notice.language, words, link=link, code=code)
         shown = sent
+
         if link or code:
             # Written a second time, because a template may cut and change its values.
             shown = self._render(
@@ -183,8 +192,10 @@ class NotificationWriter:
                 link=sealed_text.LINK if link else "",
                 code=sealed_text.CODE if code else "",
             )
+
         for fault in sent.faults:
             log.error("template_failed", tenant_id=tenant_id, problem=fault)
+
         return NewNotification(
             tenant_id=tenant_id,
             channel=notice.channel,
@@ -231,6 +242,7 @@ class NotificationWriter:
             link=link,
             code=code,
         )
+
         return sealed_text.seal(self._keys.sealing(), private)
 
     def _hash(self, code: str, phone: str) -> bytes:
@@ -258,6 +270,7 @@ def words_of(request: NotificationRequest) -> TextValues:
         if alert.lat is not None and alert.lon is not None
         else request.place
     )
+
     return TextValues(
         severity=alert.severity,
         alert_type=alert.alert_type,
@@ -285,6 +298,7 @@ def hidden_parts(row: NotificationRow, private: SealedMessage) -> dict[str, str]
     if shown != row.recipient:
         parts[row.recipient] = shown
         parts[row.recipient.partition("://")[2].partition("/")[2]] = "..."
+
     return {part: shown for part, shown in parts.items() if len(part) >= acknowledge_links.CODE_LENGTH}
 
 

@@ -57,6 +57,7 @@ class NotificationsParts:
     def __init__(self, config: Config) -> None:
         for problem in settings.problems(config.notifications):
             log.error("notification_setting_rejected", problem=problem)
+
         database = Database(config, name="notifications")
         self.store = NotificationStore(database)
         self.templates = TemplateStore(database)
@@ -72,6 +73,7 @@ class NotificationsParts:
             link_lifetime_s=config.notifications.link_lifetime_s,
             digest_at=settings.digest_time(config.notifications),
         )
+
         self.answering = ReplyIntake(ReplyStore(database), self.keys)
         self.delivery = NotificationDelivery(
             self.store, self.holder, self.writer, self.providers, config.notifications
@@ -207,6 +209,7 @@ class NotificationsService:
         report = account.status_report(callback)
         if report is None:
             return
+
         row = self.parts.store.report(
             _uuid(reference),
             state=report.state,
@@ -219,6 +222,7 @@ class NotificationsService:
         if report.state == "failed":
             metrics.alert_notification_failed.labels(row.channel, "undelivered").inc()
             self.parts.delivery.fail_over(row)
+
         self.parts.delivery.wake_teller()
 
     @rpc
@@ -261,6 +265,7 @@ class NotificationsService:
         account = self.parts.sms_accounts.get(name)
         if account is None:
             raise NotFound(f"no SMS provider {name!r} is set up")
+
         callback = Callback(
             url=f"{self.parts.public_url}{request['path']}",
             params=request["params"],
@@ -269,6 +274,7 @@ class NotificationsService:
         )
         if not account.is_signed(callback):
             raise Forbidden("the request is not signed by the provider")
+
         return account, callback
 
     def _publish(self, finished: list[NotificationFinished]) -> None:

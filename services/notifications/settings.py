@@ -84,9 +84,11 @@ def _provider(provider: type[Provider], values: Values) -> Iterator[str]:
         yield (
             f"{variables(missing)} missing: no SMS goes out by {provider.title} until {variables(needed)} are all set"
         )
+
     for setting in provider.settings:
         if fault := _fault(setting, values):
             yield f"{setting.variable}: {fault}; no SMS goes out by {provider.title}"
+
     yield from provider.problems(values)
 
 

@@ -292,6 +292,7 @@ class NotificationStore:
             "most": most,
             "since": since,
         }
+
         with self._database.across() as connection:
             return [_notification(row) for row in connection.execute(TAKE, values)]
 
@@ -335,6 +336,7 @@ class NotificationStore:
             "unmade": 0 if made else 1,
             "failed_over": following.failover,
         }
+
         attempt = {"id": row.notification_id, "number": row.attempts, "now": now}
         with self._database.across() as connection:
             connection.execute(FINISH, values)
@@ -379,6 +381,7 @@ class NotificationStore:
             "provider_ref": provider_ref,
             "since": now - REPORTED_WITHIN,
         }
+
         with self._database.across() as connection:
             row = connection.execute(REPORTED, {**values, "now": now}).one_or_none()
             return None if row is None else _notification(row)
@@ -443,6 +446,7 @@ def _finished(row: Row[Any]) -> NotificationFinished:
         name: value for name, value in row._mapping.items() if name in NotificationFinished.__struct_fields__
     }
     shown = masked_address(row.channel, row.recipient)
+
     return NotificationFinished(
         **{
             **values,

@@ -129,6 +129,7 @@ def url_fault(url: str) -> str | None:
     if service is None:
         offered = ", ".join(sorted(SERVICES))
         return f"{scheme[:20]}:// is not offered; offered are https:// webhooks and {offered}"
+
     rest, mark, query = url.partition("://")[2].partition("?")
     if len(url) > MAX_URL or not FORM.fullmatch(rest) or "://" in rest:
         return f"this {scheme}:// URL has characters that it may not have; write others as %xx"
@@ -136,9 +137,11 @@ def url_fault(url: str) -> str | None:
         fault = _query_fault(query, scheme, service)
         if fault is not None:
             return fault
+
     host = host_of(url)
     if service.host_in_url and not service.has_host(host, named=host):
         return f"{host[:100]} is not a host of {scheme}://; its hosts end in {' or '.join(service.suffixes)}"
+
     return None
 
 

@@ -119,6 +119,7 @@ class GuardedSession(requests.Session):
         left_s = self._ends_at_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("no time left for another request")
+
         options |= {
             "verify": self._trust,
             "proxies": {},
@@ -127,15 +128,18 @@ class GuardedSession(requests.Session):
             "stream": True,
             "timeout": (min(CONNECT_TIMEOUT_S, left_s), left_s),
         }
+
         with _deadline(left_s):
             response = super().send(request, **options)
             try:
                 body = response.raw.read(MAX_ANSWER_BYTES, decode_content=True)
             finally:
                 response.close()
+
         # `requests` itself sets these when it has read a whole answer.
         response._content = body
         response._content_consumed = True  # type: ignore[attr-defined]
+
         return response
 
 
@@ -156,6 +160,7 @@ class _GuardedAdapter(HTTPAdapter):
         target = check_url(request.url or "", self._rule)
         if self._allows is not None and not self._allows(target):
             raise ForbiddenDestination(f"{target.host}:{target.port} is not a host of this service")
+
         addresses = self._addresses(target)
         for address in addresses[:-1]:
             self._pinned = address
@@ -164,6 +169,7 @@ class _GuardedAdapter(HTTPAdapter):
             except requests.ConnectionError as error:
                 if not never_connected(error):
                     raise
+
         self._pinned = addresses[-1]
         return super().send(request, *args, **options)
 

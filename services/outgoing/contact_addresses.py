@@ -42,10 +42,12 @@ def phone_fault(text: str) -> str | None:
     """Return the fault of a phone number, with the right form where it is known; None: usable."""
     if not re.fullmatch(r"\+[1-9][0-9]{6,14}", text):
         return "it must be a plus, the country code and the number, digits only"
+
     try:
         parsed = phonenumbers.parse(text)
     except phonenumbers.NumberParseException:
         return "no country has this code after the plus"
+
     if _has_trunk_zero(text, parsed):
         right = f"+{parsed.country_code}{text[len(str(parsed.country_code)) + 1 :].lstrip('0')}"
         meant = f"; write it as {right}" if _is_valid(right) else ""
@@ -54,6 +56,7 @@ def phone_fault(text: str) -> str | None:
         return f"a number of country code {parsed.country_code} has not {_digits(parsed)} digits after it"
     if not phonenumbers.is_valid_number(parsed):
         return f"no network of country code {parsed.country_code} has such a number"
+
     return None
 
 
@@ -168,6 +171,7 @@ def fallback(config: NotificationsSettings) -> tuple[dict[str, list[str]], list[
         "push": config.push_recipients,
         "url": config.url_recipients,
     }
+
     usable: dict[str, list[str]] = {}
     problems = []
     for channel, comma_list in lists.items():
@@ -181,6 +185,7 @@ def fallback(config: NotificationsSettings) -> tuple[dict[str, list[str]], list[
                 problems.append(
                     f"{variable}: {shown!r} is not {example}{fault}; it gets no notifications until it is corrected"
                 )
+
     return usable, problems
 
 

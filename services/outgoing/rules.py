@@ -95,11 +95,13 @@ def check_url(url: str, rule: DestinationRule) -> Destination:
         raise ForbiddenDestination(
             "the URL has forbidden characters; write them as %xx, and a host with other letters as xn--"
         )
+
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise ForbiddenDestination(f"this is not a URL: {error}") from error
+
     if parts.scheme not in PORTS or (parts.scheme == "http" and not (rule.plain or rule.private)):
         raise ForbiddenDestination("the URL must begin with https://")
     if port is None:
@@ -109,6 +111,7 @@ def check_url(url: str, rule: DestinationRule) -> Destination:
         raise ForbiddenDestination(f"port {port} is not allowed; allowed are {allowed}")
     if "[" in parts.netloc and ":" not in host:
         raise ForbiddenDestination(f"[{host}] is not an IPv6 address")
+
     return Destination(parts.scheme, _checked_host(host, rule), port)
 
 
@@ -131,15 +134,18 @@ def _checked_host(host: str, rule: DestinationRule) -> str:
     """
     if "%" in host:
         raise ForbiddenDestination(f"{host} is not a host: it has a % in it")
+
     if ":" in host:
         try:
             return str(ipaddress.IPv6Address(host))
         except ValueError as error:
             raise ForbiddenDestination(f"{host} is not an IPv6 address") from error
+
     host = host.removesuffix(".")
     labels = host.split(".")
     if len(host) > 253 or not all(LABEL.fullmatch(label) for label in labels):
         raise ForbiddenDestination(f"{host[:253]!r} is not the name of a host")
+
     if NUMBER.fullmatch(labels[-1]):
         try:
             return str(ipaddress.IPv4Address(host))
@@ -147,8 +153,10 @@ def _checked_host(host: str, rule: DestinationRule) -> str:
             raise ForbiddenDestination(
                 f"{host} is not an address in full; write it as four numbers"
             ) from error
+
     if not rule.private and (len(labels) == 1 or _is_of_this_network(host)):
         raise ForbiddenDestination(f"{host} is a name of a network of ours, not of the internet")
+
     return host
 
 

@@ -51,13 +51,16 @@ def is_public(address: str) -> bool:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return False
+
     if isinstance(ip, IPv4):
         return _is_public_v4(ip)
     if ip.scope_id is not None or int(ip) >> 32 & 0xFFFFFFFF in ISATAP:
         return False
+
     inner = _inside(ip)
     if inner is not None:
         return _is_public_v4(inner)
+
     return ip in GLOBAL_UNICAST and not any(ip in network for network in NOT_PUBLIC_V6)
 
 

@@ -355,6 +355,7 @@ def value_or_file(name: str, environ: Mapping[str, str], secrets: Collection[str
         return environ.get(name)
     if environ.get(name):
         raise Misconfigured(f"{name} and {name}_FILE are both set; leave one of them out")
+
     try:
         return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -154,6 +154,7 @@ def make_engine(
         "-c idle_in_transaction_session_timeout=60000 -c timezone=UTC -c jit=off"
         + (f" -c role={role}" if role else "")
     )
+
     engine = create_engine(
         database_url(url),
         pool_size=size,
@@ -174,10 +175,12 @@ def make_engine(
             "tcp_user_timeout": 15_000,
         },
     )
+
     event.listen(engine, "handle_error", _drop_what_cannot_write)
     event.listen(engine, "handle_error", _drop_stale_plans)
     event.listen(engine, "handle_error", _drop_what_is_lost_too)
     _engines.add(engine)
+
     return engine
 
 

@@ -31,6 +31,7 @@ def configure(level: str, *, service: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -42,13 +43,16 @@ def configure(level: str, *, service: str) -> None:
             ],
         )
     )
+
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+
     # amqp logs every frame at DEBUG. nameko logs every worker at DEBUG, and expected errors with
     # tracebacks.
     for noisy in ("amqp", "kombu", "nameko"):
         logging.getLogger(noisy).setLevel("WARNING" if level != "ERROR" else level)
+
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -50,9 +50,11 @@ def claim(process: str) -> str:
     directory = os.environ.get(VARIABLE)
     if not directory:
         return process
+
     # The library splits file names at underscores.
     path, name = Path(directory), process.replace("_", "-")
     path.mkdir(parents=True, exist_ok=True)
+
     for number in range(1, MAX_OF_A_NAME + 1):
         slot = name if number == 1 else f"{name}.{number}"
         lock = (path / f"{slot}.lock").open("wb")
@@ -62,6 +64,7 @@ def claim(process: str) -> str:
             _held[:] = [(slot, lock)]
             return slot
         lock.close()
+
     raise OSError(f"{MAX_OF_A_NAME} processes write as {name} to {path} already")
 
 
@@ -88,11 +91,13 @@ def samples(names: Collection[str]) -> Iterator[tuple[str, dict[str, str], float
     """
     directory = os.environ.get(VARIABLE)
     registry: CollectorRegistry = REGISTRY
+
     if directory:
         for slot in dead(Path(directory)):
             _remove(Path(directory), f"gauge_live*_{slot}.db")
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
+
     for family in registry.collect():
         for sample in family.samples:
             if sample.name in names:

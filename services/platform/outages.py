@@ -63,6 +63,7 @@ def outage_in(error: BaseException) -> ServerAway | None:
     if isinstance(error, OSError) and not isinstance(error, AMQPError):
         # Of the four drivers, only kombu's and amqp's pass on errors of their sockets.
         return ServerAway(AMQP)
+
     return None
 
 

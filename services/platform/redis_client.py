@@ -68,6 +68,7 @@ def _master_of(several: SentinelAddresses) -> redis.Redis:
         retry=_once(),
         **REDIS_LIMITS,
     )
+
     return client
 
 

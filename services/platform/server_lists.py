@@ -100,10 +100,13 @@ def database_of_many(url: str) -> str:
     hosts = where.split(",") if "," in where else []
     if not hosts and sum(name == "host" for name, _ in query) < 2 and "," not in dict(query).get("host", ""):
         return url
+
     further = [(name, value) for name, value in query if name not in ("host", "port") or not hosts]
     named = [("host", host if ":" in host else f"{host}:{POSTGRES_PORT}") for host in hosts]
+
     if PRIMARY not in dict(further):
         further.append((PRIMARY, "read-write"))
+
     at = f"{login}@" if login else ""
     netloc = at if hosts else split.netloc
     return (
@@ -120,20 +123,24 @@ def sentinels(url: str) -> SentinelAddresses | None:
     """
     if not url.startswith(f"{SENTINEL_SCHEME}://"):
         return None
+
     split = urlsplit(url)
     login, _, where = split.netloc.rpartition("@")
     username, _, password = login.partition(":")
     master, _, database = split.path.strip("/").partition("/")
+
     try:
         hosts = [_sentinel(part) for part in where.split(",") if part]
         number = int(database or 0)
     except ValueError as error:
         raise Misconfigured(f"REDIS_URL: a port or the database is not a number: {error}") from error
+
     if not hosts or not master:
         raise Misconfigured(
             "REDIS_URL names no sentinel or no master; write"
             f" {SENTINEL_SCHEME}://host1:{SENTINEL_PORT},host2:{SENTINEL_PORT}/mymaster/0"
         )
+
     own = dict(parse_qsl(split.query)).get("sentinel_password")
     return SentinelAddresses(hosts, master, number, unquote(username) or None, unquote(password) or None, own)
 

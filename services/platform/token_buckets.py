@@ -68,6 +68,7 @@ class TokenBuckets:
             bucket.tokens -= tokens
             bucket.is_refusing = False
             return None
+
         is_first, bucket.is_refusing = not bucket.is_refusing, True
         return RateRefusal((tokens - bucket.tokens) * self._window_s / self._count, is_first)
 

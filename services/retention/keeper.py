@@ -105,6 +105,7 @@ class RetentionKeeper:
         """
         with self._database.across() as connection:
             wanted = connection.execute(WANTED, {"weeks": self._weeks_ahead}).all()
+
         made, failed = [], []
         for table, monday in wanted:
             try:
@@ -116,8 +117,10 @@ class RetentionKeeper:
             if moved is not None:
                 made.append(MadePartition(table, str(monday), moved))
                 log.info("partition_created", table=table, monday=str(monday), moved=moved)
+
         if failed:
             raise Unavailable(f"{len(failed)} partitions could not be made; {failed[0]}")
+
         return made
 
     def work(self, *, now: datetime, budget_s: float) -> None:
@@ -130,8 +133,10 @@ class RetentionKeeper:
         """
         if self._run is None and not self._due(now):
             return
+
         self._run = self._run or self.steps()
         until_s = self._clock() + budget_s
+
         try:
             for _ in self._run:
                 if self._clock() >= until_s:
@@ -139,6 +144,7 @@ class RetentionKeeper:
         except BaseException:
             self._run = None
             raise
+
         self._run = None
 
     def steps(self, *, dry_run: bool = False) -> Iterator[RemovalStep]:
@@ -154,11 +160,13 @@ class RetentionKeeper:
             if not holder.execute(TRY_LOCK, {"key": ADVISORY_LOCK}).scalar_one():
                 log.info("retention_skipped")
                 return
+
             started_at, removed = datetime.now(UTC), {name: RemovedData() for name in self._days}
             for kind, days in self._days.items():
                 for step in self._class(kind, days, dry_run=dry_run):
                     removed[kind].add(step)
                     yield step
+
             if not dry_run:
                 self._note(started_at, removed)
         finally:
@@ -171,12 +179,14 @@ class RetentionKeeper:
         values = {"class": kind, "days": days, "dry_run": dry_run}
         with self._database.across() as connection:
             work = connection.execute(WORK, values).all()
+
         for relation, whole, blocks, size in work:
             if whole:
                 if not dry_run:
                     self._drop(values | {"relation": relation})
                 yield RemovalStep(kind, relation, partitions=1, bytes=size)
                 continue
+
             portion = BLOCKS.get(kind, USUAL_BLOCKS)
             for first in range(0, blocks, portion):
                 with self._database.across() as connection:

@@ -156,6 +156,7 @@ class CrashMarker:
             held.append(poison.digest(name, self._map[_BYTES_AT + named : _BYTES_AT + named + filled]))
         if not held:
             return
+
         # Clear the notes first. A process that ends between the two lines then loses strikes, and
         # adds none.
         self._map[_HANDS_AT:] = bytes(SIZE - _HANDS_AT)
@@ -167,6 +168,7 @@ class CrashMarker:
 def _open(path: Path | None) -> mmap.mmap:
     if path is None:
         return mmap.mmap(-1, SIZE)
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -138,13 +138,16 @@ class HeartbeatJudge:
             now_s=now_s
         )  # after a stand-still, this may run before the listener: old times must not count
         self._note_silence(now_s)
+
         if self._deaf_since_s is not None:
             if now_s - self._own_s > SILENT_AFTER_S or self._awaits_others(now_s):
                 return [PartFault(AMQP, now_s - self._deaf_since_s)]
             self._deaf_since_s = None
+
         longest: dict[str, float] = {}
         for fault in (*self._silent(now_s), *self._still_reported(now_s)):
             longest[fault.part] = max(fault.for_s, longest.get(fault.part, 0.0))
+
         return [PartFault(part, for_s) for part, for_s in longest.items()]
 
     def _note_silence(self, now_s: float) -> None:

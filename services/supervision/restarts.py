@@ -75,15 +75,18 @@ def begin(process: str, *, stalled_s: float | None, why: str = "") -> tuple[str,
     file = _file(process)
     if file is None:
         return "", RestartRecord()
+
     now = datetime.now(UTC)
     record = read(file)
     record.counted_since = record.counted_since or now
+
     cause = STALLED if stalled_s is not None else DIED if record.running else ""
     if cause:
         record.restarts += 1
         record.stalls += cause == STALLED
         record.cause, record.stalled_s, record.noticed_at = cause, stalled_s, now
         record.why = why
+
     record.running = True
     _write(file, record)
     return cause, record

@@ -42,8 +42,10 @@ def notify(*assignments: str) -> bool:
     address = os.environ.get(VARIABLE)
     if not address:
         return True
+
     name = "\0" + address[1:] if address.startswith("@") else address
     message = "\n".join(assignments).encode()
+
     blocking = _blocking_socket()
     try:
         with blocking.socket(blocking.AF_UNIX, blocking.SOCK_DGRAM) as sock:
@@ -56,6 +58,7 @@ def notify(*assignments: str) -> bool:
         # supervisor.
         _dropped("nobody_listens")
         return False
+
     return True
 
 

@@ -33,6 +33,7 @@ class HistoryStore:
         check_limit(limit, most=MAX_LISTED)
         if not since < until:
             raise Refused("until must be after since")
+
         values = {"tenant_id": tenant_id, "source_id": source_id, "since": since, "until": until}
         with self._database.of(tenant_id) as connection:
             family = connection.execute(FAMILY, values).scalar_one_or_none()
@@ -59,9 +60,11 @@ class HistoryStore:
             " WHERE tenant_id = :tenant_id AND (CAST(:reason AS text) IS NULL OR reason = :reason)"
             f" AND {further} {NEWEST_FIRST.clause} LIMIT :limit"
         )
+
         values = {"tenant_id": tenant_id, "reason": reason, "limit": limit, **place}
         with self._database.of(tenant_id) as connection:
             found = [dict(row._mapping) for row in connection.execute(query, values)]
+
         return [{**row, "payload": bytes(row["payload"])} for row in found]
 
 

@@ -61,6 +61,7 @@ class ReadingIntake:
         )
         if effects.rejected:
             self._keep_refused(readings, sources, effects)
+
         return effects
 
     def _commit(self, admitted: Admitted, rulesets: Mapping[Place, Ruleset], now: datetime) -> Effects:
@@ -81,6 +82,7 @@ class ReadingIntake:
             for reading, _ in admitted
             if reading.origin.msg_id is not None
         ]
+
         return effects
 
     def _write(
@@ -108,6 +110,7 @@ class ReadingIntake:
                 followed.standing,
                 clock,
             )
+
             states.append(state)
             effects.met += [_condition(verdict, source) for verdict in followed.met]
             effects.cleared += [_condition(verdict, source) for verdict in followed.cleared]
@@ -123,6 +126,7 @@ class ReadingIntake:
         self._store.put_states(connection, self._row, states)
         effects.cleared += offline.end(connection, silenced)
         self._store.owed.store_events(connection, effects)
+
         return effects
 
     def _keep_refused(
@@ -139,11 +143,13 @@ class ReadingIntake:
             if type(reading) is SensorReading and reading.kind == "alarm"
             if reasons.get(reading.origin.key, "source_disabled") != "source_disabled"
         }
+
         met = []
         for key, reading in alarms.items():
             source = sources.get(reading.origin.source_id) or self._stranger(reading)
             finding = refused_alarm_finding(reading, reasons[key])
             met.append(_condition(DatedFinding(finding, reading, reading.origin.received_at), source))
+
         effects.add(self._store.keep_refused(effects.rejected, met))
 
     def _stranger(self, reading: SensorReading) -> Source:
@@ -180,6 +186,7 @@ def _condition(verdict: DatedFinding, source: Source) -> Condition:
         name: value for name, value in msgspec.structs.asdict(verdict.reading).items() if name != "origin"
     }
     dedup_key = finding.dedup_key(origin.source_id)
+
     return Condition(
         tenant_id=source.tenant_id,
         source_id=origin.source_id,

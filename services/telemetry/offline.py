@@ -189,6 +189,7 @@ class SourceOfflineWatch:
             heard_since = self._listening.since(connection)
             if not self._limits_are_set:
                 connection.execute(SET_LIMITS, _limits(self._limits_s))
+
             overdue = connection.execute(OVERDUE, {"heard_since": heard_since, "limit": AT_ONCE}).all()
             begun = self._begin(connection, overdue)
             over = connection.execute(POINTLESS, {"limit": AT_ONCE}).all()
@@ -205,6 +206,7 @@ class SourceOfflineWatch:
             _status(row, row.source_id, "online" if row.why == "spoke" else "disabled", row.at)
             for row in over
         ]
+
         effects.has_more = max(len(overdue), len(over)) == AT_ONCE
         return effects
 
@@ -238,6 +240,7 @@ def end(connection: Connection, heard: Sequence[OfflineSource]) -> list[Conditio
     """
     if not heard:
         return []
+
     # Read the time only now, under the lock. A beginning that was reported before the lock was held
     # must not look newer than its end.
     at: datetime = connection.execute(NOW).scalar_one()
@@ -293,6 +296,7 @@ def _begun(row: Row[Any], at: datetime) -> Condition:
         detail["last_recorded_at"] = row.recorded_at.isoformat()
     if row.heard_at is not None:
         detail["last_received_at"] = row.heard_at.isoformat()
+
     return Condition(
         tenant_id=row.tenant_id,
         source_id=row.device_id,

@@ -55,12 +55,14 @@ class OverrideStore:
             check_override(self._rules, wanted)
         except Misconfigured as error:
             raise Refused(str(error)) from error
+
         values = {
             "rule": wanted.rule,
             "change": msgspec.json.encode(wanted.change).decode(),
             "site_id": wanted.site_id,
             "source_type": wanted.source_type,
         }
+
         try:
             with self._database.of(tenant_id) as connection:
                 others = [o for o in _select(connection, tenant_id) if o.place() != wanted.place()]
@@ -85,6 +87,7 @@ class OverrideStore:
             "site_id": named.site_id,
             "source_type": named.source_type,
         }
+
         missing = NotFound(f"rule {rule!r} has no override of {named.place()} in tenant {tenant_id}")
         try:
             with self._database.of(tenant_id) as connection:
@@ -137,6 +140,7 @@ def listed(rules: Sequence[Rule], overrides: Sequence[RuleOverride]) -> list[dic
             for override in overrides
             if override.rule == rule.name
         ]
+
     return found
 
 

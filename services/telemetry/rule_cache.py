@@ -44,16 +44,20 @@ class RuleCache:
             self._of_tenant.clear()
             self._compiled.clear()
             self._version = version
+
         known = self._compiled.get((tenant_id, site_id))
         if known is not None:
             return known
+
         overrides = self._of_tenant.get(tenant_id)
         if overrides is None:
             overrides = self._overrides(tenant_id)
+
         made = self._compile(tenant_id, site_id, overrides)
         if version == self._version:  # else another green thread saw a newer version meanwhile
             self._of_tenant[tenant_id] = overrides
             self._compiled[tenant_id, site_id] = made
+
         return made
 
     def _compile(self, tenant_id: int, site_id: int | None, overrides: Sequence[RuleOverride]) -> Ruleset:

@@ -60,19 +60,25 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
         """Return a sentence for users. It is made only when the finding is reported."""
         if self.words is not None:
             return self.words
+
         rule, value = self.rule, self.value
         shown = "unknown" if value is None else f"{value:g}"
+
         if self.stage == "met" and rule.message is not None:
             return rule.message.replace("{value}", shown).replace("{state}", self.state or "unknown")
+
         title = rule.name.replace("_", " ").capitalize()
         if self.stage == "off":
             return f"{title}: the rule is switched off"
+
         unit = KINDS[rule.source].numbers[rule.field] if rule.field else ""
         measure = f"{shown} {unit}" if unit else shown
+
         if self.stage != "met":
             return f"{title} over" if value is None else f"{title} back at {measure}"
         if self.state not in rule.states:
             return f"{title} at {measure}"
+
         return f"{title}: {self.state}" if value is None else f"{title}: {self.state}, {rule.field} {measure}"
 
 
@@ -85,6 +91,7 @@ def alarm_topic_finding(reading: Reading, findings: Sequence[Finding]) -> Findin
     """
     if type(reading) is not SensorReading:
         return None
+
     stages = {finding.stage for finding in findings}
     if "met" in stages:
         return None
@@ -92,6 +99,7 @@ def alarm_topic_finding(reading: Reading, findings: Sequence[Finding]) -> Findin
         return Finding(ALARM_RULE, "over", None, reading.state, f"Normal again: {_as_sent(reading)}")
     if reading.kind != "alarm" or "off" in stages:
         return None
+
     words = f"Alarm without a known meaning: {_as_sent(reading)}. Sent: {excerpt(reading)}"
     return Finding(ALARM_RULE, "met", None, reading.state, words)
 
@@ -176,13 +184,16 @@ class Ruleset:
             checks = self._of_type.get(reading.type, ())
         else:
             checks = self._of_class[type(reading)]
+
         found = []
         stage: Stage
+
         for rule, enabled, field, state_field, limits, states, clear_states in checks:
             value = getattr(reading, field) if field else None
             state = getattr(reading, state_field) if state_field else None
             if value is None and state is None and enabled:
                 continue
+
             if not enabled:
                 stage = "off"
             elif state in states:
@@ -195,7 +206,9 @@ class Ruleset:
                     stage = "over" if clear_from <= value <= clear_at_most else "between"
             else:
                 stage = "over" if state in clear_states else "between"
+
             found.append(Finding(rule, stage, value, state))
+
         return found
 
 
@@ -236,6 +249,7 @@ class RuleState:
         rule = finding.rule
         if finding.stage != "between" and rule.alert in LIFE_SAFETY:
             self.rule_times[rule.name] = at
+
         if finding.stage == "met":
             if rule.hold_s and rule.name not in self.conditions:
                 since = self.pending.setdefault(rule.name, at)
@@ -244,9 +258,11 @@ class RuleState:
             self.pending.pop(rule.name, None)
             self.conditions.add(rule.name)
             return "met"
+
         if self.pending:
             self.pending.pop(rule.name, None)
         if finding.stage != "between" and rule.name in self.conditions:
             self.conditions.discard(rule.name)
             return "cleared"
+
         return None

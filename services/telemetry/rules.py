@@ -80,24 +80,28 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """
         if not isinstance(tree, Mapping) or not isinstance(name := tree.get("name"), str):
             raise Misconfigured(f"rules: each is a mapping with a name, not {str(tree)[:80]!r}")
+
         if not NAME.match(name):
             _refuse(
                 name,
                 "name",
                 "must be at most 40 characters, lower-case letters, digits and _, and begin with a letter",
             )
+
         _check_words(name, tree)
         try:
             rule = msgspec.convert(tree, cls, strict=False)
         except msgspec.ValidationError as error:
             what, _, path = str(error).partition(" - at `$.")
             _refuse(name, path.rstrip("`") or "settings", f"cannot be read: {what}")
+
         rule = msgspec.structs.replace(
             rule,
             type=rule.type.upper() if rule.type else None,
             states=tuple(state.upper() for state in rule.states),
             clear_states=tuple(state.upper() for state in rule.clear_states),
         )
+
         rule.check()
         return rule
 
@@ -110,24 +114,29 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             self._refuse(
                 "field", f"{self.field!r} is not measured by a {self.source}: {_listed(kind.numbers)}"
             )
+
         self._check_thresholds(kind)
         self._check_states(kind)
+
         if self.raise_below is None and self.raise_above is None and not self.states:
             self._refuse("raise_below", "is missing, and raise_above and states too: give one of them")
         if not 0 <= self.hold_s <= LONGEST_HOLD_S:
             self._refuse("hold_s", f"is {self.hold_s:g}; it must be from 0 to {LONGEST_HOLD_S} seconds")
+
         self._check_message()
 
     def _check_thresholds(self, kind: SourceKind) -> None:
         given = {name: value for name in THRESHOLDS if (value := getattr(self, name)) is not None}
         if (self.field is None) != (not given):
             self._refuse("field", "needs a threshold: give a field and raise_below or raise_above")
+
         percent = self.field is not None and kind.numbers[self.field] == "%"
         for name, value in given.items():
             if not math.isfinite(value) or (percent and not 0 <= value <= 100):
                 self._refuse(
                     name, f"is {value:g}; it must be a number" + (" from 0 to 100" if percent else "")
                 )
+
         for raising, clearing, side in (
             ("raise_below", "clear_from", "at least"),
             ("raise_above", "clear_at_most", "at most"),
@@ -141,6 +150,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 self._refuse(
                     clearing, f"is {clear:g}, on the wrong side of {raising}; it must be {side} {at:g}"
                 )
+
         if self.raise_below is not None and self.raise_above is not None:
             clear_from, clear_at_most = self.clear_band()
             if clear_from > clear_at_most:
@@ -155,6 +165,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                     self._refuse(name, f"a {self.source} has no states: use thresholds")
                 if state not in kind.states:
                     self._refuse(name, f"{state!r} is unknown; a {self.source} knows {_listed(kind.states)}")
+
         if self.clear_states and not self.states:
             self._refuse("clear_states", "need states that raise the alert: give states too")
         if both := set(self.states) & set(self.clear_states):
@@ -239,6 +250,7 @@ def parse_rules(trees: object) -> tuple[Rule, ...]:
     """Parse the rules of config.yaml. Raises `Misconfigured`."""
     if not isinstance(trees, Sequence) or isinstance(trees, str):
         raise Misconfigured("config.yaml: rules must be a list")
+
     try:
         rules = tuple(Rule.parse(tree) for tree in trees)
         seen: set[str] = set()
@@ -250,6 +262,7 @@ def parse_rules(trees: object) -> tuple[Rule, ...]:
             seen.add(rule.name)
     except Misconfigured as error:
         raise Misconfigured(f"config.yaml: {error}") from error
+
     return rules
 
 
@@ -262,9 +275,11 @@ def check_override(rules: Sequence[Rule], override: RuleOverride) -> None:
         _refuse(rule.name, "change", f"is empty; these can be changed: {', '.join(CHANGEABLE)}")
     if any(isinstance(value, float) and not math.isfinite(value) for value in override.change.values()):
         _refuse(rule.name, "change", "holds a number that is not finite")
+
     types = {rule.source} | (set() if rule.source != "sensor" else {rule.type} if rule.type else SENSOR_TYPES)
     if override.source_type is not None and override.source_type not in types:
         _refuse(rule.name, "source_type", f"{override.source_type!r} is not for this rule: {_listed(types)}")
+
     rule.changed({name: value for name, value in override.change.items() if name not in CHANGEABLE})
 
 
@@ -273,6 +288,7 @@ def faults_of(rules: Sequence[Rule], overrides: Sequence[RuleOverride], name: st
     mine = [override for override in overrides if override.rule == name]
     sites = {None, *(override.site_id for override in mine)}
     types = {None, *(override.source_type for override in mine)}
+
     return {
         fault
         for rule in rules

@@ -86,6 +86,7 @@ class TelemetryParts:
                 "mqtt_gateway", row.event, "telemetry", row.handler, shards=config.amqp.shards
             )
         ]
+
         self.depth = QueueDepth(config.amqp, queues)
         listening = ReceptionMarks("telemetry", self.depth)
         self.silence = SourceOfflineWatch(self.store, listening, limits_of(config.location))
@@ -165,6 +166,7 @@ class TelemetryService:
         if next(parts.silence_marks) % SILENCE_LOOK_EVERY:
             parts.silence.mark()
             return free_s
+
         has_found = False
         for _ in range(ROUNDS):
             effects = parts.silence.look()
@@ -173,6 +175,7 @@ class TelemetryService:
             parts.store.owed.publish(effects, self.events.publish_all)
             if not effects.has_more:
                 break
+
         return None if has_found else free_s
 
     @timer(STATUS_INTERVAL_S, rest_s=REST_S)

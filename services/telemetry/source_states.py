@@ -74,22 +74,28 @@ def correct(readings: Sequence[Reading], known: KnownSource | None) -> tuple[lis
     clock = RIGHT if known is None else known.clock
     if clock is RIGHT and all(map(_is_right, readings)):
         return list(readings), RIGHT  # nearly all batches: nothing to correct and nothing to learn
+
     before: tuple[datetime, datetime] | None = None
     if known is not None and known.newest.timed:
         before = known.newest.recorded_at, known.newest.received_at
+
     corrected: list[Reading] = []
     for reading in sorted(readings, key=_received_at) if len(readings) > 1 else readings:
         origin = reading.origin
         if origin.clock_suspect:
             corrected.append(reading)
             continue
+
         timed = clock_offset.take(
             clock, origin.recorded_at, origin.received_at, before=before, buffered=origin.buffered
         )
         clock = timed.clock
+
         if before is None or timed.at >= before[0]:
             before = timed.at, origin.received_at
+
         corrected.append(_with_time(reading, timed.at) if timed.corrected else reading)
+
     return corrected, clock
 
 
@@ -117,9 +123,11 @@ def follow(readings: Sequence[Reading], known: KnownSource | None, ruleset: Rule
     followed.standing.forget_all_but(ruleset.names)
     newest = known.newest if known is not None else None
     late: list[tuple[datetime, Reading]] = []
+
     items = [(message_times_of(reading.origin), reading) for reading in readings]
     if len(items) > 1:
         items = in_order(items)
+
     for moment, reading in items:
         if newest is not None and is_older(moment, newest):
             late.append((moment.at, reading))
@@ -127,9 +135,11 @@ def follow(readings: Sequence[Reading], known: KnownSource | None, ruleset: Rule
         newest = moment
         followed.newest = reading
         _take(followed, reading, moment.at, ruleset)
+
     if late:
         late.sort(key=lambda item: (item[0], item[1].origin.received_at))
         _take_late(followed, late, ruleset)
+
     return followed
 
 
@@ -150,11 +160,14 @@ def _take(followed: SourceResult, reading: Reading, at: datetime, ruleset: Rules
     before = followed.judged_at
     if before is not None and before > at:
         at = before
+
     followed.judged_at = at
     standing = followed.standing
+
     findings = ruleset.findings(reading)
     if type(reading) is SensorReading and (alarm := alarm_topic_finding(reading, findings)) is not None:
         findings.append(alarm)
+
     for finding in findings:
         if finding.stage == "met" and at == before and finding.name not in standing.conditions:
             _tell(followed, finding, reading, at + TICK)
@@ -175,9 +188,11 @@ def _take_late(followed: SourceResult, late: Sequence[tuple[datetime, Reading]],
         for finding in findings:
             if finding.alert_type not in LIFE_SAFETY:
                 continue
+
             known_at = standing.rule_times.get(finding.name)
             if known_at is None and finding.name in standing.conditions:
                 known_at = followed.judged_at
+
             if known_at is None or at > known_at:  # the newest reading about this rule
                 _tell(followed, finding, reading, at)
             elif aside.take(finding, at) == "met":
@@ -185,11 +200,13 @@ def _take_late(followed: SourceResult, late: Sequence[tuple[datetime, Reading]],
                 if finding.name not in standing.conditions:
                     over = Finding(finding.rule, "over", None, None)
                     ends[finding.name] = DatedFinding(over, reading, known_at)
+
         alarm = alarm_topic_finding(reading, findings)
         if alarm is not None and alarm.met:
             _tell(followed, alarm, reading, at)
         if followed.judged_at is None or at > followed.judged_at:
             followed.judged_at = at
+
     followed.cleared += ends.values()
 
 

@@ -60,6 +60,8 @@ OF_NO_MODULE = ("docs", "grafana", "prometheus", "migrations")
 """Folders of tests/unit for parts that are not Python modules."""
 IMPORT = re.compile(rf"^ *from ((?:{'|'.join(TOPS)})[.\w]*) import (\w[\w, ]*)$", re.MULTILINE)
 OF_SEVERAL_MODULES = {
+    "test_air.py",
+    "test_class_names.py",
     "test_cluster_compose.py",
     "test_import_rules.py",
     "test_layout.py",

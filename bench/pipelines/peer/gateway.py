@@ -50,6 +50,7 @@ async def serve() -> None:
         identifier="peer-gateway",
         clean_session=False,
     )
+
     # aiomqtt has no public way to acknowledge late. It also has none to take waiting messages
     # without a task for each message.
     mqtt._client.manual_ack_set(True)  # noqa: SLF001
@@ -59,6 +60,7 @@ async def serve() -> None:
         await mqtt.subscribe([(f"{prefix}{family}/#", 1) for family in FAMILIES])
         print("ready", flush=True)
         pump = asyncio.create_task(_pump(mqtt, channel, len(prefix)))
+
         try:
             await asyncio.wait(
                 {pump, mqtt._disconnected},  # noqa: SLF001
@@ -73,15 +75,18 @@ async def serve() -> None:
 async def _pump(mqtt: Any, channel: Any, prefix_size: int) -> None:
     waiting: asyncio.Queue[aiomqtt.Message] = mqtt._queue  # noqa: SLF001
     encode = msgspec.msgpack.Encoder().encode
+
     while True:
         batch, size = [await waiting.get()], 0
         while not waiting.empty() and len(batch) < BATCH and size < PACK_BYTES:
             batch.append(waiting.get_nowait())
             size += len(batch[-1].payload)
+
         now_s = time.time()
         packed: list[Packed] = [(one.topic.value[prefix_size:], one.payload, now_s) for one in batch]
         body = aio_pika.Message(encode(packed), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
         await channel.default_exchange.publish(body, routing_key=QUEUE, mandatory=True)
+
         for one in batch:
             mqtt._client.ack(one.mid, one.qos)  # noqa: SLF001
 

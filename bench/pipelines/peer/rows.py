@@ -146,17 +146,21 @@ def decode(topic: str, payload: bytes, received_s: float) -> PeerRow | PeerRefus
     kind = KINDS.get(parts[0])
     if kind is None or len(parts) <= kind.source_at:
         return PeerRefusal(key_of(topic, payload), topic, payload, "bad_topic")
+
     try:
         found = kind.decoder.decode(payload)
     except msgspec.MsgspecError as error:
         return PeerRefusal(key_of(topic, payload), topic, payload, str(error))
+
     source_id = parts[kind.source_at]
     identity = found.msg_id.encode() if found.msg_id else payload
     key = key_of(f"{parts[0]}/{source_id}", identity)
     received_at = datetime.fromtimestamp(received_s, UTC)
+
     recorded_at = found.timestamp or received_at
     if recorded_at.tzinfo is None:
         recorded_at = recorded_at.replace(tzinfo=UTC)
+
     own = tuple(getattr(found, name) for name in kind.columns)
     common = (key, source_id, found.msg_id, recorded_at, received_at, payload.decode())
     return PeerRow(parts[0], key, source_id, found.msg_id, (*common, *own))

@@ -111,6 +111,7 @@ class PeerStore:
             keys = [row.key for row in rows] + [one.key for one in refused]
             seen = {bytes(found[0]) for found in await self._database.fetch(SEE, keys)}
             fresh = {row.key: row for row in rows if row.key in seen}
+
             for family, kind in KINDS.items():
                 mine = [row for row in fresh.values() if row.family == family]
                 if not mine:
@@ -119,12 +120,14 @@ class PeerStore:
                 columns = (*COMMON_COLUMNS, *kind.columns, *(VERDICT_COLUMNS if is_guard else ()))
                 values = judge(self._zones, mine) if is_guard else [row.values for row in mine]
                 await self._database.copy_records_to_table(kind.table, records=values, columns=columns)
+
             now = datetime.now(UTC)
             bad = [(*one, now) for key, one in {one.key: one for one in refused}.items() if key in seen]
             if bad:
                 await self._database.copy_records_to_table(
                     "rejected_message", records=bad, columns=REFUSED_COLUMNS
                 )
+
         return fresh
 
     def _send_receipts(self, rows: Sequence[PeerRow]) -> None:
@@ -147,6 +150,7 @@ class PeerStore:
                 moved[row.source_id] = {"guard_id": row.source_id, **dict(zip(names, values, strict=True))}
             elif row.family == "alert":
                 broadcast(self._screens, self._frame("alert", [{"source_id": row.source_id}]))
+
         self._newest |= moved
         if moved and self._screens:
             broadcast(self._screens, self._frame("positions", list(moved.values())))
@@ -178,12 +182,14 @@ async def main() -> None:
         identifier="peer-store",
         max_inflight_messages=INFLIGHT,
     )
+
     amqp = await aio_pika.connect(os.environ["PEER_AMQP_URI"])
     async with amqp, mqtt:
         store = PeerStore(database, mqtt, zones, prefix)
         channel = await amqp.channel()
         await channel.set_qos(prefetch_count=PREFETCH)
         queue = await channel.declare_queue(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+
         async with serve(store.serve_session, "127.0.0.1", int(os.environ["PEER_WEBSOCKET_PORT"])):
             await queue.consume(store.take)
             print("ready", flush=True)

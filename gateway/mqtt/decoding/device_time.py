@@ -43,6 +43,7 @@ def moment_of(value: object) -> datetime | None:
     """
     if value is None or isinstance(value, datetime):
         return value
+
     if isinstance(value, str):
         text = value.strip()
         if not text:
@@ -53,6 +54,7 @@ def moment_of(value: object) -> datetime | None:
             return msgspec.convert(text, datetime)
         except msgspec.ValidationError as error:
             raise ValueError(str(error)) from error
+
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return _of_number(value if is_number else math.nan)  # type: ignore[arg-type]
 
@@ -96,6 +98,7 @@ def judge(
 
     if plausible:
         return DeviceTime(timestamp.astimezone(UTC), False, True)
+
     quality.append("timestamp")
     return DeviceTime(received_at, True, False)
 

@@ -69,8 +69,10 @@ class RecentMessages:
         ):
             self._last[source_id] = last
             return last.key
+
         if len(self._last) >= self._size:
             self._last.popitem(last=False)
+
         key = make()
         self._last[source_id] = _Last(same, key, at)
         return key

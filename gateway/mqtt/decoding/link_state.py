@@ -35,6 +35,7 @@ def read(topic_text: str, payload: bytes) -> LinkState | None:
     family, *segments = topic_text.split("/")
     if family not in FAMILIES or len(segments) < 2 or len(payload) > LONGEST_WORD:
         return None
+
     source = segments[1] if family == Family.SYSTEM and segments[0] == "health" else segments[0]
     source_id = topics.source_of(source)
     if source_id is None:
@@ -43,6 +44,7 @@ def read(topic_text: str, payload: bytes) -> LinkState | None:
     of_link = segments[-1].lower() in LINK_SEGMENTS
     if of_link and not payload:
         return LinkState(Family(family), source_id, None)
+
     online = _online(payload, of_link=of_link)
     return None if online is None else LinkState(Family(family), source_id, online)
 
@@ -57,11 +59,14 @@ def _online(payload: bytes, *, of_link: bool) -> bool | None:
         value = _any.decode(payload)
     except (msgspec.DecodeError, ValueError, RecursionError):
         value = payload.strip(b"\x00 \t\r\n").decode("utf-8", "replace")
+
     if of_link and isinstance(value, dict):
         value = next((value[name] for name in ("state", "status", "online", "value") if name in value), None)
+
     word = word_of(value)
     if word in ONLINE or (of_link and word in ("TRUE", "1", "ON")):
         return True
     if word in OFFLINE or (of_link and word in ("FALSE", "0", "OFF")):
         return False
+
     return None

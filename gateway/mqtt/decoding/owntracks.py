@@ -81,10 +81,12 @@ def decode(
     # A phone clears a retained message with an empty one.
     if topic.detail.count("/") or not payload:
         return None
+
     body, text = payload_text.read(payload, max_bytes=limits.max_payload_bytes, max_depth=limits.max_depth)
     said = read_message(body)
     if said is None:
         return None
+
     decoded = payloads.decode(
         topic_text,
         Topic(Family.GUARD, topic.source_id),
@@ -99,6 +101,7 @@ def decode(
     )
     if not isinstance(decoded, Fix):
         raise InvalidMessage("internal_error", f"a location became a {type(decoded).__name__}")
+
     return msgspec.structs.replace(decoded, origin=msgspec.structs.replace(decoded.origin, raw=text))
 
 
@@ -115,13 +118,16 @@ def _is_location(said: dict[str, Any]) -> bool:
     kind = said.get("_type")
     if kind == "location":
         return True
+
     if kind == "encrypted":
         raise InvalidMessage(
             "owntracks_encrypted",
             "the phone encrypts with a key of its own; empty its encryption key, TLS keeps others from reading",
         )
+
     if isinstance(kind, str) and kind in NOT_KEPT:
         return False
+
     raise InvalidMessage("owntracks_type", f"_type is {str(kind)[:80]!r}; a position's is location")
 
 
@@ -136,10 +142,12 @@ def as_guard_payload(said: dict[str, Any]) -> dict[str, Any]:
         for theirs, name in names.items()
         if said.get(theirs) is not None
     }
+
     # iOS sends -1 for an unknown value, where Android leaves the field out.
     for name, theirs in (("accuracy", "acc"), ("heading", "cog"), ("battery", "batt")):
         if number_of(said.get(theirs)) == -1:
             del body[name]
+
     speed_kmh = said.get("vel")
     if speed_kmh is not None and number_of(speed_kmh) != -1:
         number = number_of(speed_kmh)
@@ -148,6 +156,7 @@ def as_guard_payload(said: dict[str, Any]) -> dict[str, Any]:
         body["timestamp"] = _time(said["tst"])
     if is_set(said.get("buffered")) or _is_stale(said):
         body["buffered"] = True
+
     return body
 
 

@@ -33,6 +33,7 @@ def read(payload: bytes, *, max_bytes: int, max_depth: int) -> tuple[bytes, str]
     """
     if len(payload) > max_bytes:
         raise InvalidMessage("too_large", f"{len(payload)} bytes; the limit is {max_bytes}")
+
     body = payload.rstrip(TAIL).removeprefix(BYTE_ORDER_MARK)
     try:
         text = body.decode()
@@ -45,6 +46,7 @@ def read(payload: bytes, *, max_bytes: int, max_depth: int) -> tuple[bytes, str]
         _check_marks(marks_of(body), max_depth)
     if b"\x00" in body or (b"\\" in body and _has_escaped_nul(body)):
         raise InvalidMessage("contains_nul", "text with a NUL character cannot be stored")
+
     return body, text
 
 

@@ -90,6 +90,7 @@ def _payload_of(row: BatchedFamily) -> type[PayloadFields]:
         row.payload, [*fields, *claims], bases=(PayloadFields,), module=__name__, kw_only=True
     )
     assert issubclass(made, PayloadFields), "it has the fields of every family"
+
     return made
 
 
@@ -205,8 +206,10 @@ def decode(
         max_age_s=limits.max_clock_age_s,
         held_back=held_back,
     )
+
     msg_id = fields.msg_id or own_id
     is_press = msg_id is None and _is_press(topic, fields)
+
     # A time that is not current may be the time of the last fix, and the next press repeats it.
     proves = time.proves and (not is_press or _is_live(time.recorded_at, received_at))
     own = identity.own_key(topic_text, topic, body, msg_id=msg_id, proves=proves)
@@ -222,6 +225,7 @@ def decode(
         key = own
         if recent is not None:
             recent.another(topic.source_id)
+
     if msg_id is not None and recent is not None and recent.is_reused(topic.source_id, msg_id, key):
         quality.append("msg_id_reused")
 
@@ -324,6 +328,7 @@ def object_of(payload: bytes, names: frozenset[str]) -> dict[str, Any]:
         raise InvalidMessage("not_an_object", f"the payload is not a JSON object: {error}") from error
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidMessage("broken_json", str(error)) from error
+
     try:
         return {name: _field(raw) for name, raw in parts.items() if name in names}
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
@@ -343,6 +348,7 @@ def _field_by_field(family: Family, payload: bytes, *, lenient: bool) -> tuple[P
     """
     kind = PAYLOADS[family]
     tree = object_of(payload, _looked_at[kind])
+
     quality: list[str] = []
     if family is Family.GUARD:
         _put_place(tree)
@@ -357,12 +363,14 @@ def _field_by_field(family: Family, payload: bytes, *, lenient: bool) -> tuple[P
             if required and not lenient:
                 raise InvalidMessage("missing_field", f"{name} is required")
             continue
+
         try:
             kept[name] = msgspec.convert(_as_meant(name, tree[name]), field_type, strict=True)
         except (msgspec.ValidationError, OverflowError, ValueError) as error:
             if required and not lenient:
                 raise InvalidMessage("field_out_of_range", f"{name}: {error}") from error
             quality.append(name)
+
     return kind(**kept), quality
 
 
@@ -382,6 +390,7 @@ def _as_meant(name: str, value: object) -> object:
         return str(value)
     if name == "connectivity" and isinstance(value, bool):
         return "ONLINE" if value else "OFFLINE"
+
     return value
 
 
@@ -401,15 +410,18 @@ def _put_switch(tree: dict[str, Any], quality: list[str]) -> None:
     value = tree.get("value")
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         value = value.strip().lower() == "true"
+
     state = tree.get("state")
     if isinstance(value, bool):
         tree["value"] = None
         state = value if state in (None, "") else state
+
     if state is not None and not isinstance(state, str):
         word = values.word_of(state)
         if word is None:
             quality.append("state")
         state = word
+
     tree["state"] = state
 
 
@@ -420,11 +432,14 @@ def _put_alert_texts(tree: dict[str, Any], quality: list[str]) -> None:
     """
     found = place.find(tree)
     quality.extend(found.flags)
+
     if found.point is not None and _has_negative_accuracy(tree):
         quality.append("accuracy")
+
     tree["location"] = {"lat": found.point[0], "lon": found.point[1]} if found.point else None
     if not values.is_switch(tree.get("silent")):
         quality.append("silent")
+
     message = tree.get("message")
     if message is not None and not isinstance(message, str):
         quality.append("message")
@@ -460,12 +475,14 @@ def _claims_agree(topic: Topic, fields: Any, origin: Origin) -> bool:
     """
     if origin.quality and any(claim in origin.quality for claim in CLAIMS):
         return False
+
     claimed_source = fields.source_id
     if claimed_source is not None and topic.source_id not in (
         str(claimed_source),
         guard_id(str(claimed_source)),
     ):
         return False
+
     claimed_guard = getattr(fields, "guard_id", None)
     is_guard = topic.family is Family.GUARD or topic.source_id.startswith("guard-")
     return claimed_guard is None or not is_guard or guard_id(str(claimed_guard)) == topic.source_id
@@ -483,12 +500,14 @@ def _flagged(origin: Origin, name: str) -> Origin:
 def _fix(topic: Topic, fields: Any, origin: Origin) -> Fix:
     if place.is_no_fix(fields.lat, fields.lon):
         raise InvalidMessage("no_fix", "0,0 is what a receiver without a fix sends")
+
     _check_claims(topic, fields, origin)
     source = fields.source
     if source is not None and source not in POSITION_SOURCES:
         source = source.lower() if source.lower() in POSITION_SOURCES else None
         if source is None:
             origin = _flagged(origin, "source")
+
     return Fix(
         origin,
         fields.lat,
@@ -517,12 +536,14 @@ def _sensor(topic: Topic, fields: Any, origin: Origin) -> SensorReading:
     kind = (fields.type or "UNKNOWN").strip().upper()
     if kind not in SENSOR_TYPES or kind == "UNKNOWN":
         kind, origin = "UNKNOWN", _flagged(origin, "type")
+
     if topic.detail == ALARM:
         state, origin = _alarm_state(fields, origin)
     elif fields.state is None:
         state = None
     else:
         state, origin = _word(_state_of_switch(fields.state, kind), SENSOR_STATES, "state", origin)
+
     return SensorReading(origin, topic.detail, kind, fields.value, state)
 
 
@@ -546,12 +567,14 @@ def _alarm_state(fields: Any, origin: Origin) -> tuple[str | None, Origin]:
             # An unreadable value counts as an alarm too: doubt raises an alarm.
             return "ALARM", origin
         return {1.0: "ALARM", 0.0: "NORMAL"}.get(fields.value), origin
+
     if word in SENSOR_STATES:
         return word, origin
     if word in values.ALARM_WORDS:
         return "ALARM", origin
     if word in values.NORMAL_WORDS:
         return "NORMAL", origin
+
     return None, _flagged(origin, "state")
 
 
@@ -567,14 +590,17 @@ def _alert_kind(topic: Topic, fields: AlertPayload) -> AlertType:
 def _alert(topic: Topic, fields: AlertPayload, origin: Origin) -> DeviceAlert:
     kind = _alert_kind(topic, fields)
     flags = list(origin.quality)
+
     if not _claims_agree(topic, fields, origin):
         if kind not in LIFE_SAFETY:
             _check_claims(topic, fields, origin)
         flags.append("identity_mismatch")
+
     severity = fields.severity.strip().upper() if fields.severity else None
     if severity is not None and severity not in Severity.__members__:
         severity = None
         flags.append("severity")
+
     location = fields.location
     return DeviceAlert(
         origin=origin,
@@ -716,10 +742,12 @@ def rejected_identity(
         # An unreadable payload has no identity of its own.
         with contextlib.suppress(InvalidMessage):
             tree = object_of(payload, IDENTIFYING)
+
     found = _as_meant("msg_id", tree.get("msg_id"))
     msg_id = found if isinstance(found, str) and 0 < len(found) <= MAX_MSG_ID else None
     is_press = names_life_safety(topic_text) or (topic is not None and _is_alarm_topic(topic))
     proves = _proves(tree, received_at, limits, only_live=is_press)
+
     key = identity.own_key(topic_text, topic, payload, msg_id=msg_id, proves=proves, scope="rejected\0")
     if key is None:
         key = identity.made_key(
@@ -731,6 +759,7 @@ def rejected_identity(
             at=received_at,
             may_repeat=redelivered or not is_press,
         )
+
     return RejectedIdentity(key, msg_id, tree.get("outbox") is True)
 
 
@@ -752,4 +781,5 @@ def _proves(tree: dict[str, Any], received_at: datetime, limits: PayloadLimits, 
         )
     except (ValueError, OverflowError):
         return False
+
     return time.proves and (not only_live or _is_live(time.recorded_at, received_at))

@@ -61,6 +61,7 @@ def find(tree: Mapping[str, Any]) -> FoundPlace:
 
     if unread:
         return FoundPlace(None, ("location",), user_text(unread[0]))
+
     return FoundPlace(None, ("no_fix",)) if no_fix else FoundPlace(None)
 
 
@@ -89,6 +90,7 @@ def holds_place(value: object, *, nested: int = 0) -> bool:
         inner = value
     else:
         return False
+
     return nested < _MAX_NESTED and any(holds_place(part, nested=nested + 1) for part in inner)
 
 
@@ -121,6 +123,7 @@ def _of_object(value: Mapping[str, Any], nested: int) -> Reading:
             if isinstance(geometry, Mapping) and nested < _MAX_NESTED
             else None
         )
+
     if value.get("type") == "Point":
         coordinates = value.get("coordinates")
         if isinstance(coordinates, list) and len(coordinates) >= 2:
@@ -131,10 +134,12 @@ def _of_object(value: Mapping[str, Any], nested: int) -> Reading:
     for lat, lon in NAMES:
         if lat in lower and lon in lower:
             return _point(lower[lat], lower[lon])
+
     if nested < _MAX_NESTED:
         for name in HOLDERS:
             if isinstance(lower.get(name), Mapping):
                 return read(lower[name], nested=nested + 1)
+
     return None
 
 

@@ -67,6 +67,7 @@ def parse(topic: str) -> Topic:
             return _alert(_source(first), _source(second))
         case ["owntracks", user, device, *more] if len(more) <= 1:
             return Topic(Family.OWNTRACKS, guard_id(_source(user)), "/".join([_source(device), *more]))
+
     if row is None or (found := _matched(row, words)) is None:
         raise InvalidMessage("topic_shape", f"no family has a topic of the shape {topic[:200]!r}")
 

@@ -42,6 +42,7 @@ def alert_of(
     """Return the alert that replaces a refused message; None when it cannot be an alarm."""
     if not may_be_alarm(topic_text, topic):
         return None
+
     word = word_of(topic_text, topic)
     source_id = topic.source_id if topic else topics.source_in(topic_text)
     origin = Origin(source_id, key, None, topic_text, received_at, received_at, True, (), None, "{}")
@@ -51,6 +52,7 @@ def alert_of(
     where = "" if topic else f" on the topic {topic_text[:200]}"
     reason = flag_as_words(error.reason)
     why = f"{reason}: {error.detail}" if error.detail else reason
+
     return DeviceAlert(
         origin=origin,
         alert_type=AlertType.UNREADABLE_ALERT,

@@ -24,6 +24,7 @@ def number_of(value: object) -> float | None:
     """
     if isinstance(value, bool):
         return None
+
     if isinstance(value, str):
         text = value.strip()
         if len(text) > LONGEST_NUMBER or not _NUMBER.fullmatch(text):
@@ -31,10 +32,12 @@ def number_of(value: object) -> float | None:
         value = text.rstrip("% ").replace(",", ".")
     elif not isinstance(value, int | float):
         return None
+
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
+
     return number if math.isfinite(number) else None
 
 

@@ -129,9 +129,11 @@ def document(*, version: str) -> dict[str, Any]:
         *CONTROL.values(),
         *CLIENT.values(),
     ]
+
     schemas, components = msgspec.json.schema_components(kinds, ref_template=REFERENCE)
     _annotate(components)
     schema_of = dict(zip(map(id, kinds), schemas, strict=True))
+
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Vigil", "version": version, "description": DESCRIPTION},

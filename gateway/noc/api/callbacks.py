@@ -51,9 +51,11 @@ class CallbackRoutes:
             about = self.notifications.describe_link(token=token)
         except Refused as error:
             return _page("This link does not work", f"<p>{escape(str(error))}</p>", status=410)
+
         text = f"<p class='subject'>{escape(about['subject'])}</p><pre>{escape(about['body'])}</pre>"
         if about["used"]:
             return _page("Link already used", f"{text}<p>This link was used already.</p>")
+
         button = f"<form method='post'><button>{escape(about['name'] or 'I')}: acknowledge this alert</button></form>"
         return _page("Alert", text + button)
 
@@ -72,6 +74,7 @@ class CallbackRoutes:
             )
         except Refused as error:
             return _page("Not acknowledged", f"<p>{escape(str(error))}</p>", status=409)
+
         return _page(
             "Acknowledged",
             f"<p>{escape(taken['subject'])}</p><p>The control room sees that you have acknowledged the alert.</p>",

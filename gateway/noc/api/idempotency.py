@@ -76,6 +76,7 @@ class IdempotencyStore:
         """
         if not (key.isascii() and key.isprintable() and 1 <= len(key) <= MAX_KEY_LENGTH):
             raise Refused(f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} printable ASCII characters")
+
         name = self._name(key, principal)
         try:
             mark = self._sealed(name, StoredAnswer(digest))
@@ -83,6 +84,7 @@ class IdempotencyStore:
                 return self._earlier(name, digest)
         except redis.RedisError as error:
             raise Unavailable(f"Redis: {error}; without it no Idempotency-Key can be kept") from error
+
         try:
             answer = do()
         except Unanswered:
@@ -91,6 +93,7 @@ class IdempotencyStore:
         except BaseException:
             self._forget(name)
             raise
+
         self._keep(name, answer)
         return answer
 
@@ -100,23 +103,28 @@ class IdempotencyStore:
             raise Conflict(
                 "the first request with this Idempotency-Key has ended a moment ago; send the request again"
             )
+
         answer = self._opened(name, held)
         if answer is None:
             raise Conflict(
                 "a request with this Idempotency-Key was sent before, and its answer can no longer be read: the keys"
                 " were changed since; check whether it was done, and send what is missing with a new key"
             )
+
         if answer.digest != digest:
             raise Refused("this Idempotency-Key was used for another request; make a new one")
+
         if answer.unknown:
             raise Conflict(
                 "whether the first request with this Idempotency-Key was done is not known, its service did not answer"
                 " in time; look, and send what is missing with a new key"
             )
+
         if not answer.done:
             raise Conflict(
                 "the first request with this Idempotency-Key is still being handled; wait for its response"
             )
+
         return answer
 
     def _keep(self, name: str, answer: StoredAnswer) -> None:

@@ -46,10 +46,12 @@ def document(operations: Sequence[Operation], *, version: str) -> dict[str, Any]
     types = _types(operations)
     schemas, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
     schema_of = dict(zip(map(id, types), schemas, strict=True))
+
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         described = _operation(operation, schema_of, components)
         paths.setdefault(f"/api/v1{operation.path}", {})[operation.method.lower()] = described
+
     return {
         "openapi": "3.1.0",
         "info": {"title": "Vigil", "version": version, "description": __doc__},
@@ -88,12 +90,14 @@ def _operation(
         "parameters": _parameters(operation, schema_of, components),
         "responses": _responses(operation, schema_of),
     }
+
     if operation.body is not Nothing:
         described["requestBody"] = {
             "description": f"At most {operation.max_body_bytes} bytes.",
             "required": not operation.body_optional,
             "content": {"application/json": {"schema": schema_of[id(operation.body)]}},
         }
+
     return described
 
 
@@ -109,14 +113,17 @@ def _parameters(
         }
         for name in operation.places
     ]
+
     if operation.query is not Nothing:
         shape = components[operation.query.__name__]
         found += [
             {"name": name, "in": "query", "required": name in shape.get("required", ()), "schema": schema}
             for name, schema in shape["properties"].items()
         ]
+
     if operation.paged or operation.limited:
         found.append({"name": "limit", "in": "query", "schema": LIMIT_SCHEMA})
+
     if operation.paged:
         found.append(
             {
@@ -126,6 +133,7 @@ def _parameters(
                 "schema": {"type": "string"},
             }
         )
+
     return [*found, KEY] if operation.method == "POST" else found
 
 
@@ -138,6 +146,7 @@ def _responses(operation: Operation, schema_of: Mapping[int, Any]) -> dict[str, 
         good["headers"] = {
             "Link": {"description": "Link to the next page (RFC 8288)", "schema": {"type": "string"}}
         }
+
     problem = {"application/problem+json": {"schema": {"$ref": REFERENCE.format(name="Problem")}}}
     errors = {str(code): {"description": text, "content": problem} for code, text in ERRORS.items()}
     return {str(operation.status): good, **errors}

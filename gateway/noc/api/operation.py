@@ -114,6 +114,7 @@ def arguments(
         name: _convert(name, places[name], operation.types.get(name, str)) for name in operation.places
     }
     found |= _fields(_from_text(query, operation.query))
+
     if operation.body is not Nothing:
         if not body and not operation.body_optional:
             raise Refused("the request needs a body: a JSON object")
@@ -124,6 +125,7 @@ def arguments(
             raise Refused(f"body: {error}") from error
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise Refused(f"the body is not JSON: {error}") from error
+
     _check_values(found)
     return found | dict(operation.fixed)
 
@@ -164,6 +166,7 @@ def _check_values(node: Any) -> None:
     """
     if isinstance(node, int) and not -(2**63) <= node < 2**64:
         raise Refused("a whole number must fit into 64 bits")
+
     if isinstance(node, str):
         if "\0" in node:
             raise Refused("text must not hold NUL")

@@ -36,12 +36,14 @@ def place_of(cursor: str, names: Sequence[str]) -> list[Any]:
         )
     except (ValueError, binascii.Error, msgspec.DecodeError) as error:
         raise Refused(NOT_OURS) from error
+
     if (
         not isinstance(place, list)
         or len(place) != len(names)
         or not all(isinstance(v, str | int) for v in place)
     ):
         raise Refused(NOT_OURS)
+
     return place
 
 

@@ -54,9 +54,11 @@ class Api:
         operation, places = self._match(request.method, f"/{path}")
         if RANKS[principal.role] < RANKS[operation.role]:
             raise Forbidden(f"this needs the role {operation.role}, and yours is {principal.role}")
+
         body = requests.body_of(request, max_bytes=operation.max_body_bytes)
         key = request.headers.get("Idempotency-Key")
         called = MatchedRequest(request, operation, places, principal, body)
+
         if key is None or operation.method != "POST":
             return self._answer(called, ask)
 
@@ -111,15 +113,18 @@ def _answer(called: MatchedRequest, ask: Ask) -> Response:
     paging = {name: query.pop(name) for name in PAGING if name in query and _pages(operation, name)}
     given = arguments(operation, places=called.places, query=query, body=called.body)
     given |= {"tenant_id": principal.tenant_id} | ({"by": principal.login} if operation.signed else {})
+
     if operation.across:
         given["across"] = principal.role == "platform"
     if operation.ranked:
         given["role"] = principal.role
+
     limit = _limit(paging.get("limit"))
     if operation.paged or operation.limited:
         given["limit"] = limit
     if "cursor" in paging:
         given["after"] = pages.place_of(paging["cursor"], operation.cursor)
+
     answer = ask(operation.service, operation.rpc, given)
     if operation.status == 204:
         return Response(status=204)
@@ -133,6 +138,7 @@ def _answer(called: MatchedRequest, ask: Ask) -> Response:
         parameters = {**query, "limit": str(limit)}
         onward = pages.cursor_of(answer[-1], operation.cursor)
         response.headers["Link"] = pages.link_to(called.request.path, parameters, onward)
+
     return response
 
 

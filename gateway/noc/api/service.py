@@ -70,9 +70,11 @@ class NocApiParts:
         self.passwords = TurnQueue.of_passwords(config)
         self.keys = KeyRing.from_config(config) if config.feed.encryption == "fernet" else None
         self.metrics_readers = NetworkList(config.noc.metrics_allowed_ips)
+
         for problem in client_address.problems(config.noc):
             # A bad network must not stop the control room, so this is only logged.
             log.warning("network_rejected", problem=problem)
+
         self.api = Api(IdempotencyStore.from_config(config), heavy=TurnQueue.of_heavy_requests(config))
         self.console = ConsoleFiles(config.noc)
         self.map_file = MapFile(config.noc)
@@ -116,6 +118,7 @@ class NocApi(CallbackRoutes):
         body = _body(request)
         login, password = _text(body, "user"), _text(body, "password")
         limit = self.parts.login_limit
+
         with self.parts.passwords.turn(holder):
             limit.begin(login, holder)
             try:
@@ -128,6 +131,7 @@ class NocApi(CallbackRoutes):
             except (Unavailable, TooMany):
                 limit.give_back(login, holder)
                 raise
+
         limit.give_back(login, holder)
         return self._session_answer(session)
 
@@ -228,10 +232,12 @@ class NocApi(CallbackRoutes):
             session_id=session["session_id"],
             lifetime_s=noc.token_lifetime_s,
         )
+
         answer = {
             name: session[name] for name in ("tenant_id", "role", "login", "name", "refresh_token", "ends_at")
         }
         keys = self._feed_keys(session["tenant_id"])
+
         return _json({**answer, "token": token, "expires_in": noc.token_lifetime_s, "feed_keys": keys})
 
     def _feed_keys(self, tenant_id: int) -> dict[str, str]:
@@ -253,10 +259,12 @@ class NocApi(CallbackRoutes):
             pass
         else:
             return True
+
         try:
             callers.principal(request)
         except NotAuthenticated:
             return False
+
         return True
 
     def _check_schema(self) -> None:
@@ -273,11 +281,13 @@ class NocApi(CallbackRoutes):
         away = {fault.part: parts_away.reason_of(fault.part) for fault in self.parts.heartbeats.faults()}
         services = self._services()
         checks: dict[str, Callable[[], Any]] = {"redis": self.parts.feed.ping}
+
         unasked: dict[str, str] = {}
         if AMQP in away:  # no service can be asked, and that is not the service's fault
             unasked = dict.fromkeys(services, "not asked: RabbitMQ takes no messages")
         else:
             checks |= services
+
         states = dict(zip(checks, eventlet.GreenPool().imap(_state, checks.values()), strict=True))
         return {**states, **unasked, **away}
 

@@ -54,6 +54,7 @@ class SharedAnswer(Generic[T]):
         if self._at_work is not None:
             shared: T = self._at_work.wait()
             return shared
+
         self._at_work = at_work = Event()
         try:
             made = make()

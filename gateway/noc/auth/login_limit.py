@@ -46,6 +46,7 @@ class TurnQueue:
 
         An event carries True for a turn.
         """
+
         self._failures: deque[tuple[float, str]] = deque()
         self._failed: Counter[str] = Counter()
         self._most_waiting = waiting
@@ -92,6 +93,7 @@ class TurnQueue:
         if self._free:
             self._free -= 1
             return
+
         place = self._place_for(holder)
         try:
             has_turn = place.wait(timeout=self._wait_s)
@@ -100,6 +102,7 @@ class TurnQueue:
             if self._settled(holder, place):
                 self._pass_on()
             raise
+
         if not has_turn and not self._settled(holder, place):
             raise self._busy()
 
@@ -118,6 +121,7 @@ class TurnQueue:
         mine = len(self._waiting.get(holder, ()))
         if mine >= min(self._most_waiting, max(1, self._most_waiting // PART_OF_ONE)):
             raise self._busy()
+
         if sum(map(len, self._waiting.values())) >= self._most_waiting:
             largest = max(self._waiting, key=self._greed)
             if self._greed(largest) <= (mine + 1, self._failed[holder]):
@@ -125,6 +129,7 @@ class TurnQueue:
             newest = self._waiting[largest][-1]
             self._leave(largest, newest)
             newest.send(False)
+
         place = Event()
         self._waiting.setdefault(holder, deque()).append(place)
         return place
@@ -140,12 +145,15 @@ class TurnQueue:
         if not self._waiting:
             self._free += 1
             return
+
         self._forget_failures(time.monotonic())
         holder = min(self._waiting, key=lambda waiting: self._failed[waiting])
         place = self._waiting[holder][0]
         self._leave(holder, place)
+
         if holder in self._waiting:
             self._waiting[holder] = self._waiting.pop(holder)  # behind the other holders
+
         place.send(True)
 
     def _greed(self, holder: str) -> tuple[int, int]:

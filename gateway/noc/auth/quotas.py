@@ -86,6 +86,7 @@ class Quotas:
         # The write comes before the read: of two gateways that do this at once at least one sees
         # both.
         self._open.update(names.values())
+
         elsewhere = self._elsewhere(list(names.values()))
         for (kind, name), others in zip(names.items(), elsewhere, strict=True):
             if self._open[name] + others > self._most[kind]:
@@ -128,9 +129,11 @@ class Quotas:
         for user, times in list(self._sent.items()):
             if now_s - times[-1] > self._window_s:
                 del self._sent[user]
+
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.delete(self._board(self._gateway))
         self._write(pipeline, self._open)
+
         try:
             pipeline.execute()
         except redis.RedisError as error:
@@ -172,9 +175,11 @@ class Quotas:
             for gateway, renewed_s in pipeline.execute()[-1].items()
             if gateway != self._gateway.encode() and float(renewed_s) >= since_s
         ]
+
         pipeline = self._redis.pipeline(transaction=False)
         for other in others:
             pipeline.hmget(self._board(other), names)
+
         return list(pipeline.execute())
 
     def _allow_here(self, user: str, now_s: float) -> bool:
@@ -196,11 +201,13 @@ class Quotas:
         pipeline.lindex(key, self._messages)
         pipeline.ltrim(key, 0, self._messages)
         pipeline.expire(key, int(self._window_s) + 1)
+
         try:
             earlier: Any = pipeline.execute()[1]
         except redis.RedisError as error:
             log.warning("message_quota_not_shared", error=str(error))
             return True
+
         return earlier is None or now_s - float(earlier) > self._window_s
 
     def _board(self, gateway: str) -> str:

@@ -50,13 +50,16 @@ def body_of(request: Request, *, max_bytes: int) -> bytes:
     said_bytes = request.content_length
     if said_bytes is not None and said_bytes > max_bytes:
         raise TooLarge(f"the body has {said_bytes} bytes; at most {max_bytes} are taken here")
+
     # Not `get_data`: when the length is unknown, werkzeug silently cuts the body at its limit.
     stream, parts, left_bytes = request.environ["wsgi.input"], [], max_bytes + 1
     while left_bytes > 0 and (data := stream.read(left_bytes)):
         parts.append(data)
         left_bytes -= len(data)
+
     if left_bytes <= 0:
         raise TooLarge(f"the body has more than the {max_bytes} bytes that are taken here")
+
     return b"".join(parts)
 
 

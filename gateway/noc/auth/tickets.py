@@ -68,16 +68,19 @@ class Tickets:
             held = self._redis.getdel(key)
         except redis.RedisError as error:
             raise unavailable(error, f"Redis: {error}") from error
+
         plain = (
             unseal([ticket.encode()], held, purpose=PURPOSE, name=key) if isinstance(held, bytes) else None
         )
         if plain is None:
             security_events.note("ticket_refused")
             raise NotAuthenticated("the ticket is unknown, used or too old")
+
         found = msgspec.json.decode(plain, type=Ticket)
         if found.origin is not None and found.origin != origin:
             security_events.note("ticket_of_another_page")
             raise NotAuthenticated("the ticket was made for another page")
+
         return found.principal
 
     def _key(self, ticket: str) -> str:

@@ -107,10 +107,12 @@ class Tokens:
                 f"JWT_SECRET has {len(secret)} characters and needs {MIN_SECRET_LENGTH};"
                 " make one with: openssl rand -base64 48"
             )
+
         if provider is not None and not issuer:
             raise Misconfigured(
                 "JWT_ISSUER is not set; with JWT_JWKS_URL it names the issuer of accepted tokens"
             )
+
         self._secret = secret
         self._provider = provider
         self._issuer = issuer
@@ -123,6 +125,7 @@ class Tokens:
         provider = (
             ProviderKeys(noc.jwt_jwks_url, rule=of_operator(config.environment)) if noc.jwt_jwks_url else None
         )
+
         return cls(
             noc.jwt_secret,
             provider=provider,
@@ -141,6 +144,7 @@ class Tokens:
             raise Forbidden(f"role is {role!r}; it must be one of {', '.join(ROLES)}")
         if not self._secret:
             raise Forbidden("users log in at the identity provider (JWT_JWKS_URL), not here")
+
         now = time.time()
         claims = {
             "exp": int(now) + lifetime_s,
@@ -149,9 +153,11 @@ class Tokens:
             "aud": AUDIENCE,
             "sub": login or name,
         }
+
         claims |= {"jti": uuid.uuid4().hex, "tenant": tenant_id, "role": role, "name": name}
         if session_id:
             claims["sid"] = session_id
+
         return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
 
     def check(self, token: str) -> Principal:
@@ -163,6 +169,7 @@ class Tokens:
         """
         if len(token) > MAX_TOKEN_LENGTH:
             raise NotAuthenticated(f"the token has more than {MAX_TOKEN_LENGTH} characters")
+
         try:
             claims = self._claims(token)
             principal = msgspec.convert(
@@ -187,6 +194,7 @@ class Tokens:
             RecursionError,
         ) as error:
             raise NotAuthenticated(f"the token is not valid: {error}") from error
+
         if not principal.login.strip():
             raise NotAuthenticated("the token names no user: its `sub` is empty")
         if principal.expires_at - principal.issued_at > self._max_age_s:
@@ -195,6 +203,7 @@ class Tokens:
             )
         if principal.role not in ROLES:
             raise NotAuthenticated("the token has no role of Vigil")
+
         return principal
 
     def _claims(self, token: str) -> Mapping[str, Any]:
@@ -207,6 +216,7 @@ class Tokens:
         if self._provider is not None and algorithm in PROVIDER_ALGORITHMS:
             key = self._provider.of(token)
             return self._decode(token, key, PROVIDER_ALGORITHMS, issuer=self._issuer, audience=self._audience)
+
         raise jwt.InvalidAlgorithmError("its algorithm is not allowed")
 
     def _decode(
@@ -265,6 +275,7 @@ class ProviderKeys:
                 return self._keys
             if now_s < self._again_from_s:
                 raise Unavailable(self._failure)
+
             try:
                 self._keys = self._fetch()
             except (VigilError, jwt.PyJWTError, OSError, ValueError) as error:
@@ -272,6 +283,7 @@ class ProviderKeys:
                 self._failure = f"the identity provider's keys cannot be fetched: {error}"
                 self._again_from_s = time.monotonic() + JWKS_FAILED_PAUSE_S
                 raise Unavailable(self._failure) from error
+
             self._fetched_at_s = time.monotonic()
             return self._keys
 
@@ -317,11 +329,13 @@ class BarredTokens:
         """Check a principal. Raises `NotAuthenticated` when its token is void."""
         if principal.session_id and principal.session_id in self._sessions:
             raise NotAuthenticated("the session has ended; log in again")
+
         subject = (principal.tenant_id, principal.issuer, principal.login)
         if subject in self._subjects:
             until = self._subjects[subject]
             if until is None or principal.issued_at < until:
                 raise NotAuthenticated("access was withdrawn; ask an administrator")
+
         if principal.login in self._users:
             not_before = self._users[principal.login]
             if not_before is None:

@@ -29,12 +29,14 @@ def problems(noc: NocSettings) -> Iterator[str]:
     """Yield the faults of the configured file, one sentence each."""
     if not noc.map_pmtiles_file:
         return
+
     try:
         with Path(noc.map_pmtiles_file).open("rb") as file:
             found = file.read(len(MAGIC))
     except OSError as error:
         yield f"VIGIL_MAP_PMTILES_FILE cannot be read: {error}"
         return
+
     if found != MAGIC:
         yield (
             f"VIGIL_MAP_PMTILES_FILE: {noc.map_pmtiles_file} is not a PMTiles file of version 3;"
@@ -55,6 +57,7 @@ class MapFile:
         """Return the requested range (RFC 9110, 14). Raises `NotFound`, `Refused`."""
         if self._path is None:
             raise NotFound("this installation has no map file: VIGIL_MAP_PMTILES_FILE names one")
+
         try:
             with self._path.open("rb") as file:
                 size = file.seek(0, 2)
@@ -66,6 +69,7 @@ class MapFile:
                 changed_ns = self._path.stat().st_mtime_ns
         except OSError as error:
             raise NotFound(f"the map file cannot be read: {error}") from error
+
         headers = {
             "Content-Range": f"bytes {asked[0]}-{asked[0] + len(content) - 1}/{size}",
             "Accept-Ranges": "bytes",

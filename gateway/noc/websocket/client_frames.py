@@ -27,6 +27,7 @@ def decode(text: str | None) -> frames.ClientFrame:
     """Return the client's frame. Raises `Refused` for any fault; `text` is None for binary data."""
     if text is None:
         raise Refused("a frame is JSON text, not binary")
+
     try:
         frame = _DECODER.decode(text)
     except _FAULTS as error:
@@ -37,6 +38,7 @@ def decode(text: str | None) -> frames.ClientFrame:
 
     if any("\0" in value for value in msgspec.structs.asdict(frame).values() if isinstance(value, str)):
         raise Refused("text must not hold NUL")
+
     return frame
 
 

@@ -137,6 +137,7 @@ class Hub:
         self.shown = FirstShown()
         self.arrivals: dict[int, float] = {}
         self._sessions: set[HubSession] = set()
+
         # Without this, the first failure would be no increase.
         metrics.websocket_broadcast_failure.labels("noc", "outbox_full")
         self._server = ""
@@ -170,6 +171,7 @@ class Hub:
             self._answered_s += (
                 now_s - self._judged_s
             )  # this process stood still, and so it did not read the feed
+
         self._judged_s = now_s
         found = [*faults, *self._own_faults(now_s, now.timestamp())]
         if self.blindness.update(found, now=now):
@@ -189,18 +191,21 @@ class Hub:
         frames = list(self.reader.read(self._cursor, block_ms=self._block_ms(), count=READ_AT_ONCE))
         if self._cursor:
             self._answered_s = time.monotonic()
+
         is_due = time.monotonic() - self._looked_s >= LOOK_INTERVAL_S
         # This check comes after the read. No socket may receive frames of another server before all
         # sockets start again. Such a socket could resume from these frames at another gateway, and
         # miss the frames that were lost before them.
         if (frames or is_due) and self._is_another_server():
             return
+
         for number, (tenant_id, frame_id, kind, frame) in enumerate(_in_turn(frames), start=1):
             self._hand_out(tenant_id, frame_id, kind, frame)
             if number % HANDED_AT_ONCE == 0:
                 eventlet.sleep(
                     0
                 )  # sockets write now: their outboxes do not hold all frames that may come at once
+
         for tenant_id in self._bundles.due(now_s=time.monotonic()):
             self._hand_out_bundle(tenant_id)
 
@@ -213,15 +218,19 @@ class Hub:
         if frame_id <= self._cursor.get(tenant_id, frame_id):
             # Its last socket left during the read; a socket that joined later has read further.
             return
+
         self._cursor[tenant_id] = frame_id
         if kind in SHOWING or kind == POSITIONS:
             self._note(tenant_id, frame_id, kind, msgspec.json.decode(frame, type=UnsealedFields))
+
         wire = text_frame(frame)  # once, for any number of sockets
         if kind == POSITIONS:
             self._bundles.add(tenant_id, frame_id, wire)
             return
+
         self._hand_out_bundle(tenant_id)  # keeps the order
         entry = QueuedFrame(kind, frame_id, wire)
+
         for listener in tuple(self._listeners[tenant_id]):
             listener.offer(entry)
 
@@ -231,11 +240,14 @@ class Hub:
         bundle = self._bundles.take(tenant_id, sessions=len(listeners), now_s=time.monotonic())
         if bundle is None:
             return
+
         oldest_s = self.arrivals.get(bundle.first_id)
         if oldest_s is not None:
             self.arrivals[bundle.last_id] = oldest_s
+
         together = [QueuedFrame(POSITIONS, bundle.last_id, bundle.wire)]
         apart = [QueuedFrame(POSITIONS, *frame) for frame in zip(bundle.ids, bundle.wires, strict=True)]
+
         for listener in listeners:
             # A socket that joined meanwhile has already read some of these frames itself.
             for entry in together if listener.last_id < bundle.first_id else apart:
@@ -302,9 +314,11 @@ class Hub:
             frames = list(self.reader.read({tenant_id: listener.last_id}, count=CATCH_UP_FRAMES))
             if frames and listener.last_id and not self.reader.has(tenant_id, listener.last_id):
                 raise Unavailable("the feed no longer holds the next frames of this session; connect again")
+
             for _, frame_id, kind, frame in frames:
                 listener.await_room()
                 listener.offer(QueuedFrame(kind, frame_id, text_frame(frame)))
+
             if not frames and self._cursor.get(tenant_id, 0) <= listener.last_id:
                 self._cursor.setdefault(tenant_id, listener.last_id)
                 self._listeners.setdefault(tenant_id, set()).add(listener)

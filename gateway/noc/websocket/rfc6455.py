@@ -97,6 +97,7 @@ class Framing:
             raise NotThisVersion(
                 f"version {versions[0][:20]!r} of the protocol is not supported; use version {VERSION}"
             )
+
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         try:
             self._ws.initiate_upgrade_connection(raw, target.encode())
@@ -142,11 +143,13 @@ class Framing:
             return ConnectionClosed(TOO_BIG, f"a message is at most {self._max_message_bytes} bytes")
         if is_text:
             self._parts.append(event.data)
+
         if event.message_finished:
             said = WebsocketMessage("".join(self._parts) if is_text else None)
             self._parts, self._size_bytes = [], 0
             self._fragments = self._empty_fragments = 0
             return said
+
         return self._fragment(event) if event.frame_finished else None
 
     def _fragment(self, event: TextMessage | BytesMessage) -> MessageFragment | ConnectionClosed:

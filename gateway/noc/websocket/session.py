@@ -127,6 +127,7 @@ class Session:
         """Make the handshake, serve the session, and close it."""
         if not self._shake_hands():
             return
+
         writer = eventlet.spawn(self._guard, self._write_until_end)
         try:
             self._hub.open_socket(self)
@@ -134,8 +135,10 @@ class Session:
             self.end(TOO_MANY, str(error))
             self._close(writer)
             return
+
         reader = eventlet.spawn(self._guard, self._read_until_end)
         worker = eventlet.spawn(self._guard, self._serve)
+
         try:
             self._ended.wait()
             self._finish(worker)
@@ -193,6 +196,7 @@ class Session:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         headers = list(self._request.headers.items())
+
         try:
             answer = self._framing.shake_hands(headers, self._request.full_path, protocol=PROTOCOL)
         except NotThisVersion as error:
@@ -203,6 +207,7 @@ class Session:
         except Refused as error:
             self._refuse("400 Bad Request", error)
             return False
+
         self._sock.sendall(answer)
         return True
 
@@ -261,13 +266,16 @@ class Session:
                 ref=ref,
             )
         )
+
         if self._hub.blindness.is_blind:
             self.beat()
+
         if snapshot is not None:
             # The snapshot may already hold frames after last_id. They repeat the same data, and
             # then continue.
             self._outbox.begin(snapshot._replace(id=None))
             self._notify()
+
         self._hub.join(self)
 
     def _restart(self, *, since: int | None, ref: msgspec.Raw | UnsetType) -> None:
@@ -287,11 +295,14 @@ class Session:
                 continue
             except OSError:
                 data = b""
+
             if not data:
                 self._leave(GONE, "the peer went away")
                 return
+
             self._last_heard_s = time.monotonic()
             self._take(data)
+
             # `recv` returns at once while bytes are there. Without this sleep, one peer that never
             # stops holds up the others.
             eventlet.sleep(0)
@@ -313,10 +324,12 @@ class Session:
         if not self._hub.quotas.allow_bytes(self.principal, len(data)):
             self._leave(TOO_MANY, "too many bytes; wait a minute")
             return
+
         for number, received in enumerate(self._framing.receive(data), 1):
             if self._is_over_quota(received):
                 self._leave(TOO_MANY, "too many frames or messages; wait a minute")
                 return
+
             match received:
                 case WebsocketMessage():
                     self._asked.put(received)
@@ -326,6 +339,7 @@ class Session:
                     self._proof.answered()
                 case ConnectionClosed():
                     self._leave(received.code, received.reason)
+
             if self._is_leaving or self._end is not None:
                 return
             if number % FRAMES_AT_ONCE == 0:
@@ -421,6 +435,7 @@ class Session:
         """
         next_heartbeat_s = time.monotonic() + self._noc.heartbeat_interval_s
         next_ping_s = next_heartbeat_s
+
         try:
             while self._end is None:
                 wait_s = max(0.0, next_heartbeat_s - time.monotonic())
@@ -428,18 +443,22 @@ class Session:
                     min(wait_s, LOOK_INTERVAL_S) if self._proof.is_awaited else wait_s, False
                 ):
                     self._wake.wait()
+
                 self._wake = Event()
                 if self._proof.is_missing(
                     waiting_bytes=_unconfirmed_bytes(self._sock), now_s=time.monotonic()
                 ):
                     self.end(TOO_SLOW, "frames were not read in time; resume")
+
                 if self._end is None and time.monotonic() >= next_heartbeat_s:
                     next_heartbeat_s += self._noc.heartbeat_interval_s
                     self.beat()
                     if time.monotonic() >= next_ping_s:
                         next_ping_s += self._noc.idle_timeout_s / PINGS_OF_IDLE_TIME
                         self._put(QueuedFrame("ping", None, self._ping()))
+
                 self._write_outbox()
+
             code, reason = self._end
             if code != GONE:
                 self._send(self._framing.close(code, reason))
@@ -453,8 +472,10 @@ class Session:
             while size < WRITE_BYTES and (more := self._outbox.take()) is not None:
                 entries.append(more)
                 size += len(more.wire)
+
             self._send(b"".join([each.wire for each in entries]))
             self._note_written(entries, written_s=time.time())
+
             if self._proof.is_due:
                 ping = self._ping()
                 self._proof.ping_sent(size_bytes=len(ping), now_s=time.monotonic())
@@ -495,6 +516,7 @@ class Session:
         code, reason = self._end or (GONE, "")
         metrics.websocket_closed.labels(str(code)).inc()
         log.info("socket_closed", user=self.principal.login, code=code, reason=reason)
+
         try:
             with eventlet.Timeout(CLOSE_TIMEOUT_S, TimeoutError("the peer does not read")):
                 writer.wait()
@@ -525,6 +547,7 @@ class Session:
                     is_over = True
                     self._sock.shutdown(socket.SHUT_WR)
                 eventlet.sleep(0)  # without this sleep a flood would outlast its time limit
+
         if _unconfirmed_bytes(self._sock):
             self._drop_what_waits()
 

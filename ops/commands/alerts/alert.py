@@ -91,14 +91,17 @@ def show_alert(alert_id: str, tenant_id: int | None, as_json: bool) -> None:
     settings = _settings()
     tenant = _tenant(settings, tenant_id)
     values = {"tenant_id": tenant, "alert_id": as_alert_id(alert_id)}
+
     with _database(settings).of(tenant, snapshot=True) as connection:
         found = connection.execute(FOUND, values).mappings().one_or_none()
         lines = [dict(row) for row in connection.execute(LINES, values).mappings()]
+
     if found is None:
         raise NotFound(f"no alert {alert_id} of tenant {tenant}; `vigil alert list --status all` lists them")
     if as_json:
         click.echo(msgspec.json.encode({**found, "timeline": lines}))
         return
+
     show([{"what": name, "value": worded(name, value)} for name, value in found.items()], as_json=False)
     click.echo()
     show(lines, as_json=False)
@@ -126,14 +129,17 @@ def export(alert_id: str, tenant_id: int | None, out: Path, made_by: str | None)
         key=_key(make=True),
         say=click.echo,
     )
+
     failed = [check for check in evidence.check(pack) if check.state is CheckState.FAILED]
     stem = out / f"evidence-{pack['alert']['alert_id']}"
     data = evidence.file_bytes(pack)
     names = stem.with_suffix(".json"), stem.with_suffix(".html")
     write_private(names[0], data)
     write_private(names[1], _page_of(pack, names[0].name, data))
+
     for name in names:
         click.echo(f"wrote {name} ({name.stat().st_size:,} bytes)")
+
     store.hold(
         _database(settings),
         tenant_id=_tenant(settings, tenant_id),
@@ -141,8 +147,10 @@ def export(alert_id: str, tenant_id: int | None, out: Path, made_by: str | None)
         reason="exported as evidence",
         by=made_by or getpass.getuser(),
     )
+
     click.echo(f"sha256 {hashlib.sha256(data).hexdigest()}")
     click.echo(f"key {pack['signature']['fingerprint']}")
+
     if failed:
         raise Refused("the record fails its checks: " + "; ".join(f"{c.name}: {c.detail}" for c in failed))
 
@@ -206,9 +214,11 @@ def verify(
         raise Refused(
             "--against goes with --tenant N: it compares a file with the record, not with another file"
         )
+
     say: Callable[[str], None] = (lambda _: None) if as_json else (lambda line: click.echo(line, err=True))
     checks = check_file(file, key=key) if file else check_tenant(tenant_id or 0, against=against, say=say)
     states = {check.state for check in checks}
+
     if as_json:
         result = {
             "ok": states == {CheckState.OK},
@@ -222,6 +232,7 @@ def verify(
             detail = check.detail.encode("unicode_escape", "backslashreplace").decode()
             name = check.name.encode("unicode_escape", "backslashreplace").decode()
             click.echo(f"{check.state:<8}{name}{': ' if detail else ''}{detail}")
+
     if CheckState.FAILED in states:
         raise SystemExit(1)
     if CheckState.UNKNOWN in states:
@@ -247,12 +258,14 @@ def check_file(file: Path, *, key: str | None) -> list[PackCheck]:
         pack = evidence.parse(data)
     except Refused as error:
         return [PackCheck("file", CheckState.FAILED, str(error))]
+
     expected, whose = (
         (key, "the key that was given") if key else (_own_fingerprint(), "this installation's key")
     )
     checks = [PackCheck("file", CheckState.OK, f"sha256 {hashlib.sha256(data).hexdigest()}")]
     checks += evidence.check(pack, expected=key, own=_own_fingerprint())
     page = file.with_suffix(".html")
+
     return [*checks, _check_page(page, pack, file.name, data)] if page.exists() else checks
 
 
@@ -262,6 +275,7 @@ def check_tenant(tenant_id: int, *, against: Sequence[Path], say: Callable[[str]
     verifier, faults = ChainVerifier(tenant_id=tenant_id), list[ChainFault]()
     anchors = {path: _anchors_of(path, tenant_id) for path in against}
     wanted = {seq for places in anchors.values() for seq in places}
+
     found: dict[int, str] = {}
     with _database(settings).of(tenant_id, snapshot=True) as connection:
         for batch in links_of(connection, tenant_id):
@@ -271,11 +285,13 @@ def check_tenant(tenant_id: int, *, against: Sequence[Path], say: Callable[[str]
             say(f"checked to seq {batch[-1].seq}: {len(faults)} faults")
         head = head_of(connection, tenant_id)
         without_place = unchained(connection, tenant_id)
+
     checks = [PackCheck("link", CheckState.FAILED, str(fault)) for fault in faults[:SHOWN_FAULTS]]
     if len(faults) > SHOWN_FAULTS:
         checks.append(PackCheck("links", CheckState.FAILED, f"and {len(faults) - SHOWN_FAULTS} faults more"))
     if not faults:
         checks.append(PackCheck("links", CheckState.OK, _span(verifier)))
+
     checks += [PackCheck("head", CheckState.FAILED, str(fault)) for fault in verifier.end(head)] or [
         PackCheck(
             "head",
@@ -283,10 +299,12 @@ def check_tenant(tenant_id: int, *, against: Sequence[Path], say: Callable[[str]
             f"seq {head.seq}, hash {head.hash.hex()}" if head else "nothing on record yet",
         )
     ]
+
     if without_place:
         checks.append(
             PackCheck("rows", CheckState.FAILED, f"{without_place} rows were written past the chain")
         )
+
     return checks + [_anchored(path, places, found) for path, places in anchors.items()]
 
 
@@ -307,6 +325,7 @@ def _anchored(path: Path, places: dict[int, str], found: dict[int, str]) -> Pack
             CheckState.FAILED,
             f"seq {lost[0]} is not what {path.name} holds: it was rewritten since",
         )
+
     return PackCheck(
         "against", CheckState.OK, f"the record is still that of {path.name}, to seq {max(places)}"
     )
@@ -342,8 +361,10 @@ def _check_page(page: Path, pack: Pack, json_name: str, data: bytes) -> PackChec
         RecursionError,
     ) as error:
         return PackCheck("page", CheckState.FAILED, f"{page.name}: {type(error).__name__}: {error}")
+
     if not same:
         return PackCheck("page", CheckState.FAILED, f"{page.name} is not what is made of {json_name}")
+
     return PackCheck("page", CheckState.OK, f"{page.name} says what {json_name} holds")
 
 

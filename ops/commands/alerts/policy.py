@@ -61,6 +61,7 @@ def preview(
         site_id=site_id,
         at=as_time(at, what="--at") if at else datetime.now(UTC),
     )
+
     if not as_json:
         rows = [
             {
@@ -73,4 +74,5 @@ def preview(
             }
             for row in rows
         ]
+
     show(rows, as_json=as_json)

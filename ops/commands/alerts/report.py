@@ -28,15 +28,18 @@ def report(since: str | None, until: str | None, tenant_id: int, as_json: bool) 
     end = as_time(until, what="--until") if until else datetime.now(UTC)
     start = as_time(since, what="--since") if since else end - timedelta(days=1)
     found = ReportStore(owner_database()).report(tenant_id=tenant_id, since=start, until=end)
+
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return
+
     hours = f"{found.operator_hours:g} operator-hours by {found.operators} operators"
     load = found.alarms_per_operator_hour
     click.echo(f"Tenant {tenant_id}, {start:%Y-%m-%d %H:%M %Z} to {end:%Y-%m-%d %H:%M %Z}")
     click.echo(
         f"{hours}; {'no operator was logged in' if load is None else f'{load:g} alarms per operator-hour'}"
     )
+
     for title, rows in (
         ("Alerts", found.alerts),
         ("Notifications", found.delivery),

@@ -49,6 +49,7 @@ def list_rotas(tenant_id: int, as_json: bool) -> None:
             }
             for row in rows
         ]
+
     show(rows, as_json=as_json)
 
 

@@ -21,7 +21,7 @@ from ops.commands.options import site_option, tenant_option
 from ops.environment import apply_environment
 from ops.input_output.input_files import INPUT_FILE, read_text
 from ops.input_output.tables import as_json_option, show
-from ops.simulation.rule_test import LineResult, RuleRehearsal, RulesOf
+from ops.simulation.rule_trial import LineResult, RuleRehearsal, RulesOf
 from services.contracts.enum_words import inside
 from services.contracts.errors import Refused
 from services.directory.registry.store import MAX_LISTED, DirectoryStore
@@ -125,8 +125,10 @@ def test(file: Path, tenant_id: int | None, site_id: int | None, as_json: bool) 
     """
     samples = read_text(file, standard_input=True).encode().splitlines()
     settings, declared = _declared()
+
     if site_id is not None and tenant_id is None:
         raise Refused("--site is a site of a tenant: give --tenant too")
+
     rules_of = _rules_of(settings, declared, tenant_id, site_id)
     gateway = settings.gateway
     limits = PayloadLimits(
@@ -135,12 +137,14 @@ def test(file: Path, tenant_id: int | None, site_id: int | None, as_json: bool) 
         max_clock_ahead_s=gateway.max_clock_ahead_s,
         max_clock_age_s=gateway.max_clock_age_s,
     )
+
     lines = list(RuleRehearsal(rules_of, limits=limits, now=datetime.now(UTC)).run(samples))
     if as_json:
         click.echo(msgspec.json.encode(lines))
     else:
         for line in lines:
             click.echo(_sentence(line).encode("unicode_escape").decode())
+
     sys.exit(1 if any(line.outcome == "refused" for line in lines) else 0)
 
 
@@ -178,6 +182,7 @@ def _change(text: str) -> tuple[str, Any]:
         return name, value
     if name in ("states", "clear_states"):
         return name, [word.strip() for word in value.strip("[] ").split(",") if word.strip()]
+
     try:
         return name, yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -214,9 +219,11 @@ def _sentence(line: LineResult) -> str:
     start = f"line {line.line}: " + (f"{line.source_id}: " if line.source_id else "")
     if line.outcome == "refused":
         return f"{start}refused: {line.reason}: {line.detail}"
+
     flagged = f" (not believed: {', '.join(line.quality)})" if line.quality else ""
     if line.outcome != "judged":
         return f"{start}{line.outcome.replace('_', ' ')}: {line.detail}{flagged}"
+
     said = []
     for judged in line.rules:
         if judged.told == "met":
@@ -227,4 +234,5 @@ def _sentence(line: LineResult) -> str:
             )
         else:
             said.append(f"{judged.rule} {judged.told or judged.stage}")
+
     return start + ("; ".join(said) or "no rule applies") + flagged

@@ -62,20 +62,25 @@ def show_templates(channel: str, language: str, tenant_id: int, as_json: bool) -
     for part in PARTS[channel]:
         source, own = templates.source(channel, language, part)
         parts.append({"part": part, "from": _origin(own, source), "source": source})
+
     written = templates.render(channel, language, SAMPLE)
     sample = {name: value for name, value in msgspec.structs.asdict(written).items() if value}
     taken, alphabet = sms_length.size(written.text)
     told: dict[str, Any] = {"channel": channel, "language": language, "parts": parts, "sample": sample}
+
     if channel == "sms":
         told["sms"] = {"length": taken, "alphabet": alphabet, "segments": sms_length.segments(written.text)}
     if as_json:
         click.echo(msgspec.json.encode(told).decode())
         return
+
     for row in parts:
         click.echo(f"# {row['part']}: {row['from']}\n{row['source']}\n")
+
     click.echo("# a sample")
     for name, value in sample.items():
         click.echo("\n".join(value) if name == "faults" else f"{name}: {value}")
+
     if channel == "sms":
         size = sms_length.UCS2 if alphabet == "UCS-2" else sms_length.GSM7
         count = told["sms"]["segments"]

@@ -76,6 +76,7 @@ def watch(
     )
     sight = BlindnessReporter(Console(stderr=True, highlight=False, soft_wrap=True))
     threading.Thread(target=sight.watch_clock, daemon=True).start()
+
     shown = 0
     for received in endless(feed, sight):
         frame = wanted.narrow(received)
@@ -85,6 +86,7 @@ def watch(
             click.echo(json.dumps(frame))
         else:
             console.print(line_of(frame))
+
         shown += 1
         if shown == count:
             return
@@ -107,6 +109,7 @@ class BlindnessReporter:
         self._heard_at = datetime.now(UTC)
         if frame["type"] != "heartbeat":
             return
+
         if not frame["blind"]:
             self._say_again()
         elif self._said != frame["away"]:
@@ -163,6 +166,7 @@ def endless(feed: FeedClient, sight: BlindnessReporter) -> Iterator[dict[str, An
             reason = f"a frame was rejected: {error}"
         except (websocket.WebSocketException, OSError) as error:
             reason = str(error)
+
         pause_s = RECONNECT_S[min(failures, len(RECONNECT_S) - 1)]
         failures += 1
         click.echo(f"link lost ({reason}); again in {pause_s} s", err=True)
@@ -174,6 +178,7 @@ def line_of(frame: dict[str, Any]) -> Text:
     data = frame.get("data")
     kind = frame["type"]
     text = Text(f"{time.strftime('%H:%M:%S')}  {kind:<15} ")
+
     if kind == "connected":
         text.append(f"tenant {frame['tenant_id']}, {'resumed' if frame['resumed'] else 'from a snapshot'}")
     elif kind == "snapshot" and isinstance(data, dict):
@@ -193,4 +198,5 @@ def line_of(frame: dict[str, Any]) -> Text:
         text.append(
             json.dumps({key: value for key, value in frame.items() if key != "type"}, default=str)[:200]
         )
+
     return text

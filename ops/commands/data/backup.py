@@ -71,9 +71,11 @@ def backup(
     apply_environment()
     settings = config.load()
     directory = to or backups(settings)
+
     context.obj = directory
     if context.invoked_subcommand is not None:
         return
+
     wanted = BackupRequest(
         directory=directory,
         keys=keys_to or directory.with_name(directory.name + KEYS_SUFFIX),
@@ -85,6 +87,7 @@ def backup(
     )
     with stoppable():
         taken = taking.take(settings, wanted, say=progress)
+
     click.echo(msgspec.json.encode(taken) if as_json else _said(taken))
 
 
@@ -117,6 +120,7 @@ def verify_backup(backup_directory: Path, verify_url: str, files_only: bool, as_
             taking.verify(
                 store, manifest, owner_url(address).render_as_string(hide_password=False), say=progress
             )
+
     rows = sum(manifest.facts.tables.values())
     if as_json:
         click.echo(
@@ -142,6 +146,7 @@ def stoppable() -> Iterator[None]:
     signal.signal(signal.SIGTERM, stop)
     # Otherwise the driver waits in C until a statement ends, and no signal is handled.
     psycopg2.extensions.set_wait_callback(_wait)
+
     try:
         yield
     except KeyboardInterrupt:

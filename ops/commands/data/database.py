@@ -39,6 +39,7 @@ def prepare(secrets: Path | None) -> None:
         raise Misconfigured(
             "VIGIL_SUPERUSER_DATABASE_URL is not set; for example postgresql://postgres:PASSWORD@db:5432/postgres"
         )
+
     settings = config.load().database
     made = servers_database.prepare(
         superuser,

@@ -41,12 +41,14 @@ def erase(
     settings = config.load()
     database = Database(settings, name="cli", pool_size=1, as_owner=True)
     person = erasure.find(database, kind, name, tenant_id=tenant_id)
+
     # First a rehearsal: a refusal must come before anything is changed at the broker and in Redis.
     counts = erasure.erase(database, person, dry_run=True, force=force, with_alerts=with_alerts)
     if not dry_run:
         if kind == "guard":
             _forget_outside(settings, person)
         counts = erasure.erase(database, person, force=force, with_alerts=with_alerts, say=_say)
+
     click.echo(msgspec.json.encode([count._asdict() for count in counts]))
 
 

@@ -55,11 +55,14 @@ def restore(
     """
     apply_environment()
     settings = config.load()
+
     if into and database:
         raise Refused("give either --into or --database")
+
     url = owner_url(into or settings.database.owner_url)
     login = make_url(database_url(settings.database.url)).username or ""
     target = RestoreTarget(url.set(database=database) if database else url, login, replace)
+
     with stoppable():
         restored = restoring.restore(directory, target, say=progress)
         further = restoring.restore_keys(keys, home()) if keys else []
@@ -69,13 +72,16 @@ def restore(
                 further.append(
                     "the MQTT broker is running: restart it before any credential is changed, to read them"
                 )
+
     if as_json:
         click.echo(msgspec.json.encode({**msgspec.structs.asdict(restored), "further": further}))
         return
+
     click.echo(
         f"{restored.name} is in database {restored.database}: {restored.rows} rows, schema {restored.revision}"
     )
     if restored.put_aside:
         click.echo(f"what was there is in database {restored.put_aside}; drop it when nothing is missing")
+
     for line in [*restored.notes, *further]:
         click.echo(line)

@@ -93,15 +93,18 @@ def run(dry_run: bool, as_json: bool) -> None:
     settings = config.load()
     keeper = RetentionKeeper(_owner(settings), settings)
     made = [] if dry_run else keeper.make_partitions()
+
     removed: dict[str, RemovedData] = {}
     with Progress(TextColumn("{task.description}"), console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("looking", total=None)
         for step in keeper.steps(dry_run=dry_run):
             removed.setdefault(step.kind, RemovedData()).add(step)
             progress.update(task, description=_line(step))
+
     if not as_json:
         click.echo(f"{len(made)} partitions made, {sum(one.moved for one in made)} rows moved into them")
         click.echo("would be removed:" if dry_run else "removed:")
+
     show([{"class": name, **msgspec.to_builtins(count)} for name, count in removed.items()], as_json=as_json)
 
 

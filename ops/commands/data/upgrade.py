@@ -52,8 +52,10 @@ def command(
     apply_environment()
     if rollback != (to is not None):
         raise Refused("--rollback and --to REVISION go together; `vigil migrate history` lists the revisions")
+
     settings = config.load()
     url, store = owner_url(settings.database.owner_url), BackupStore(backup_dir or backups(settings))
+
     with stoppable():
         if to is not None:
             record = revisions.down(revisions.engine(url.render_as_string(hide_password=False)), to)
@@ -71,12 +73,14 @@ def command(
 def plan_text(plan: UpgradePlan, *, sql: bool) -> str:
     lines = [f"schema {plan.current}, this version wants {plan.newest}: {len(plan.steps) or 'no'} migrations"]
     tried = "with the data" if plan.tried_with_data else "with the schema only"
+
     for step in plan.steps:
         lines.append(
             f"  {step.revision}  {step.description} ({step.seconds:.2f} s in a scratch copy {tried})"
         )
         lines += [f"        waits for and holds {mode}: {table}" for table, mode in step.locks.items()]
         lines += [f"        {line}" for statement in step.sql if sql for line in statement.splitlines()]
+
     lines += [f"puts back {kept}" for kept in plan.kept]
     lines += [
         f"queue {queue.queue} {queue.state}: {_remedy(queue.state)} {queue.detail}" for queue in plan.queues
@@ -84,6 +88,7 @@ def plan_text(plan: UpgradePlan, *, sql: bool) -> str:
     lines += [f"queues: {plan.queues_problem}"] if plan.queues_problem else []
     lines += ["queues: all there"] if not plan.queues and not plan.queues_problem else []
     lines += [f"partitions: {plan.partitions} would be made", f"backup: {plan.backup}"]
+
     return "\n".join(lines)
 
 

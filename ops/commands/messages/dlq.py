@@ -54,6 +54,7 @@ def show_dead_letter(letter_id: str) -> None:
                 msgspec.json.format(msgspec.json.encode({**msgspec.structs.asdict(letter), "body": body}))
             )
             return
+
     raise NotFound(f"no dead letter {letter_id}; `vigil dlq list` lists them")
 
 
@@ -76,8 +77,10 @@ def discard(letter_id: str | None, every: bool) -> None:
 def _settle(letter_id: str | None, every: bool, *, again: bool) -> None:
     if (letter_id is None) == (not every):
         raise Refused("name one dead letter, or use --all")
+
     apply_environment()
     amqp = config.load().amqp
+
     count = dead_letter_queue.settle(
         amqp.uri,
         lambda letter: every or letter.id == letter_id,
@@ -85,4 +88,5 @@ def _settle(letter_id: str | None, every: bool, *, again: bool) -> None:
     )
     if not count and not every:
         raise NotFound(f"no dead letter {letter_id}; `vigil dlq list` lists them")
+
     click.echo(f"{count} {'sent again' if again else 'discarded'}")

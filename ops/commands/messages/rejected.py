@@ -33,6 +33,7 @@ def rejected(reason: str | None, security: bool, limit: int, as_json: bool) -> N
     with transaction(engine) as connection:
         reasons = [reason] if reason else sorted(IDENTITY_REASONS) if security else None
         rows = [dict(row._mapping) for row in connection.execute(QUERY, {"reasons": reasons, "limit": limit})]
+
     for row in rows:
         payload = bytes(row["payload"])
         row["payload"] = (
@@ -40,4 +41,5 @@ def rejected(reason: str | None, security: bool, limit: int, as_json: bool) -> N
             if as_json
             else payload[:60].decode("utf-8", "backslashreplace")
         )
+
     show(rows, as_json=as_json)

@@ -102,14 +102,18 @@ def replay(
     content = read_bytes(file, at_most=formats.MAX_FILE_BYTES)
     with naming(file):
         recording = formats.read(content, suffix=file.suffix.lstrip("."), format=format_name)
+
     apply_environment()
     settings = config.load()
+
     for line in recording.losses():
         click.echo(line, err=True)
+
     if len(recording.tracks) > MAX_GUARDS:
         raise Refused(
             f"{file} names {len(recording.tracks)} guards; {MAX_GUARDS} at the most are replayed at once"
         )
+
     database = Database(settings, name="cli", pool_size=2, as_owner=True)
     scratch = ScratchTenant(database, settings)
     tenant_id = scratch.find(into)
@@ -123,8 +127,10 @@ def replay(
             guard_id=guard_id,
             run=run,
         )
+
         time.sleep(KNOWN_S)
         found = _replay(settings, database, recording, laid_out, speed=speed, run=run)
+
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
@@ -150,16 +156,19 @@ def _replay(
         oldest_s=settings.gateway.max_clock_age_s,
         keep_hours=laid_out.scheduled,
     )
+
     stop = StopRequest()
     player = RecordingPlayer(recording.fixes, laid_out.guards, by=move.by, speed=speed, run=run, stop=stop)
     watcher = ReplayWatcher(database, settings, tenant_id=laid_out.tenant_id, guards=laid_out.guards)
     say = ReplayProgress(len(recording.fixes))
+
     with let_in(settings, database, laid_out) as passwords:
         with stop.on_signals():
             play(settings, player, passwords, say)
         if stop.asked:
             click.echo("stopped; waiting for what was sent", err=True)
         told = watcher.wait(player.sent, say.waiting)
+
     return outcome(recording, laid_out, move, player, watcher, told=told)
 
 
@@ -191,6 +200,7 @@ def let_in(settings: Config, database: Database, laid_out: ReplaySetup) -> Itera
     if not settings.mqtt.admin_password:
         yield None
         return
+
     wanted = [(SourceRequest(guard_id, "guard"), guard_id) for guard_id in laid_out.guards.values()]
     with BrokerAdmin(settings.mqtt) as broker:
         sources = Provisioner(

@@ -178,21 +178,26 @@ def simulate(
     """
     if fast and outbox is not None:
         raise Refused("--fast sends without an outbox; leave one of --fast and --outbox out")
+
     apply_environment()
     mqtt = config.load().mqtt
     odds = EventChances(*(10 * chance for chance in EventChances())) if eventful else EventChances()
+
     fleet = Fleet(guards=guards, chance=random.Random(seed), run=secrets.token_hex(4), odds=odds)  # noqa: S311
     if write_sources is not None:
         write_sources_files(fleet, write_sources)
         return
+
     passwords = read_passwords(credentials) if credentials else None
     ends_s = time.monotonic() + duration if duration else float("inf")
+
     teller = FleetProgress(as_json=json_progress)
     try:
         if not fast:
             with closing(Phones(mqtt, passwords, directory=outbox)) as phones:
                 run_phones(fleet, phones, teller, rate=rate, ends_s=ends_s, settle_s=settle)
             return
+
         while time.monotonic() < ends_s:
             try:
                 lines = FleetConnections(mqtt, passwords)
@@ -216,6 +221,7 @@ def write_sources_files(fleet: Fleet, directory: Path) -> None:
     sources = fleet.sources()
     guards = [(source_id,) for source_id, family in sources if family == "guard"]
     devices = [(source_id, family) for source_id, family in sources if family != "guard"]
+
     files: list[tuple[str, list[str], Sequence[Sequence[str]]]] = [
         ("guards.csv", ["id"], guards),
         ("devices.csv", ["id", "family"], devices),
@@ -245,16 +251,20 @@ def run_phones(
     """Let the fleet send until `ends_s`, then wait `settle_s` seconds for missing receipts."""
     started_s = progress_s = time.monotonic()
     elapsed_s = len(fleet) / rate
+
     while (now_s := time.monotonic()) < ends_s:
         for outgoing in fleet.turn(now=datetime.now(UTC), elapsed_s=elapsed_s):
             phones.put(outgoing)
             teller.sent += 1
             if outgoing.notable:
                 teller.notable(outgoing.notable)
+
         due_s = started_s + teller.sent / rate
         phones.step(wait_s=0.0)
+
         while (left_s := min(due_s, ends_s) - time.monotonic()) > 0:
             phones.step(wait_s=left_s)
+
         teller.take(phones)
         if now_s - progress_s > PROGRESS_S:
             progress_s = now_s
@@ -263,6 +273,7 @@ def run_phones(
     settled_s = time.monotonic() + settle_s
     while phones.pending and (left_s := settled_s - time.monotonic()) > 0:
         phones.step(wait_s=min(left_s, 0.1))
+
     teller.take(phones)
     if phones.pending:
         click.echo(f"{phones.pending} messages have no receipt yet; {phones.where}", err=True)
@@ -277,10 +288,12 @@ def run_fleet(fleet: Fleet, lines: FleetConnections, teller: FleetProgress, *, e
             teller.sent += 1
             if outgoing.notable:
                 teller.notable(outgoing.notable)
+
         lines.listen(wait_s=0.0)
         if now_s - progress_s > PROGRESS_S:
             progress_s = now_s
             teller.acknowledged = lines.acknowledged
             teller.progress()
+
     lines.close()
     teller.acknowledged = lines.acknowledged

@@ -51,9 +51,11 @@ def track(
     found = TrackQueries(service_database()).track(
         guard_id, tenant_id=tenant_id, since=begin, until=end, max_points=max_points
     )
+
     if as_json:
         click.echo(msgspec.json.encode(found))
         return
+
     show([msgspec.structs.asdict(point) for point in found["points"]], as_json=False, hide=HIDDEN)
     click.echo(f"{len(found['points'])} of {found['count']} fixes")
 
@@ -82,9 +84,11 @@ def near(
         max_age_s=max_age_s,
         explain=explain,
     )
+
     if as_json:
         click.echo(msgspec.json.encode(found))
         return
+
     show(found["guards"], as_json=False)
     for row in found.get("left_out", ()):
         click.echo(f"{row['guard_id']}, {row['distance_m']:.0f} m away, {' and '.join(row['reasons'])}")

@@ -67,11 +67,14 @@ def _show(kind: Kind) -> click.Command:
     def show_profile(subject: str, tenant_id: int, as_json: bool) -> None:
         key = _key_of(kind, subject, tenant_id)
         stored = profiles().get(kind, key, tenant_id=tenant_id)
+
         if as_json:
             click.echo(msgspec.json.encode({"version": stored.version, "profile": stored.profile}))
             return
+
         for name, value in msgspec.to_builtins(stored.profile).items():
             click.echo(f"{name:<18} {_words(value)}")
+
         unverified = overdue(stored.profile, today=today())
         for said, places in (("Verify", unverified), ("Wrong number", wrong(stored.profile))):
             if places:
@@ -127,6 +130,7 @@ def _import(kind: Kind) -> click.Command:
         content = read_bytes(file)
         with naming(file):
             lines = list(profiles_csv.lines_of(profiles_csv.read(content, kind), kind))
+
         keys = profiles().site_keys(tenant_id=tenant_id) if kind == "site" else None
         counts = {"changed": 0, "unchanged": 0, "refused": 0}
         stored = profiles()
@@ -136,8 +140,10 @@ def _import(kind: Kind) -> click.Command:
             counts[outcome] += 1
             if problem:
                 click.echo(f"{safe_name(file)}, line {line.number}: {problem}", err=True)
+
         said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
         click.echo(f"{said}{'; nothing was written (--dry-run)' if dry_run else ''}")
+
         if counts["refused"]:
             raise SystemExit(1)
 
@@ -156,13 +162,16 @@ def _take(
     """Set the profile of one line. Return the outcome, and the problem of a refused line."""
     if line.reason:
         return "refused", line.reason
+
     key: Key | None = line.subject if sites is None else sites.get(line.subject)
     if key is None:
         return "refused", f"site is {line.subject!r}, which this tenant does not have"
+
     try:
         done = stored.change(kind, key, line.changes, tenant_id=tenant_id, by=BY, dry_run=dry_run)
     except (Refused, NotFound, Conflict) as error:
         return "refused", str(error)
+
     return ("changed" if done.is_changed else "unchanged"), ""
 
 
@@ -193,12 +202,14 @@ def _picture(kind: Kind, word: str) -> click.Command:
     def picture(subject: str, file: Path | None, remove: bool, tenant_id: int) -> None:
         if remove == (file is not None):
             raise Refused(f"give a FILE with the {word}, or --remove")
+
         made = None
         if file is not None:
             from services.directory.people import pictures
 
             with naming(file):
                 made = pictures.prepared(read_bytes(file))
+
         profiles().set_picture(kind, subject, made, tenant_id=tenant_id, by=BY)
         click.echo(f"{kind} {subject} has {'no' if made is None else 'a new'} {word} now")
 

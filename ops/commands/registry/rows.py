@@ -31,6 +31,7 @@ def make_group(kind: str, help_text: str, *, switchable: bool = True) -> click.G
     if switchable:
         for verb, enabled in (("enable", True), ("disable", False)):
             commands.add_command(_switch(kind, verb, enabled))
+
     return commands
 
 

@@ -28,15 +28,18 @@ def seed() -> None:
     settings = config.load()
     if settings.environment == "production":
         raise Refused("seeding is for development; in production use `vigil tenant add` and `vigil user add`")
+
     database = Database(settings, name="seed", pool_size=1, as_owner=True)
     store = DirectoryStore(database)
     tenant_id = settings.default_tenant_id
     if store.list_rows("user", tenant_id=tenant_id, limit=1):
         click.echo("there are users already; nothing to do")
         return
+
     plant(store, ZoneStore(database), tenant_id)
     for role in ("admin", "operator"):
         add_person(store, tenant_id, role)
+
     click.echo("seeded tenant, site, zone and two users")
 
 
@@ -45,12 +48,14 @@ def plant(store: DirectoryStore, zones: ZoneStore, tenant_id: int) -> None:
     tenants = store.list_rows("tenant", tenant_id=None, limit=100_000)
     if tenant_id not in {tenant["tenant_id"] for tenant in tenants}:
         store.add("tenant", tenant_id=tenant_id, name="Demo Guarding")
+
     sites = store.list_rows("site", tenant_id=tenant_id, limit=1)
     site_id = (
         sites[0]["site_id"]
         if sites
         else store.add("site", tenant_id=tenant_id, name="Bengaluru HQ", time_zone="Asia/Kolkata", **SITE)
     )
+
     if not zones.list_zones(tenant_id=tenant_id, limit=1):
         area = {"type": "Point", "coordinates": [SITE["lon"], SITE["lat"]]}
         fields = {"name": "HQ perimeter", "site_id": site_id, "area": area, "radius_m": RADIUS_M}

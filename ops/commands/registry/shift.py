@@ -40,6 +40,7 @@ def import_shifts(file: Path, tenant_id: int) -> None:
     content = read_bytes(file)
     with naming(file):
         lines = list(lines_of(content))
+
     directory, added, refused = store(), 0, 0
     for number, fields, slip in lines:
         problem = slip or _add(directory, fields, tenant_id=tenant_id)
@@ -48,6 +49,7 @@ def import_shifts(file: Path, tenant_id: int) -> None:
             click.echo(f"{safe_name(file)}, line {number}: {problem}", err=True)
         else:
             added += 1
+
     click.echo(f"{added} shifts added, {refused} refused")
     if refused:
         raise SystemExit(1)

@@ -78,6 +78,7 @@ def credential_options(command: Callable[..., Any]) -> Callable[..., Any]:
         as_json_option,
     ):
         command = option(command)
+
     return command
 
 
@@ -87,6 +88,7 @@ def add_source(
     with provisioner(tenant_id, with_broker=not no_credential) as sources:
         source_id, said = sources.register(wanted)
         click.echo(said, err=as_json)
+
         if certificate:
             authority = CertificateAuthority(
                 Path(os.environ.get("VIGIL_CA_DIRECTORY") or home() / "mosquitto" / "tls")
@@ -123,9 +125,11 @@ def make_group(kind: Kind, help_text: str) -> click.Group:
 
     for verb, enabled in (("enable", True), ("disable", False)):
         commands.add_command(_switch(kind, verb, enabled))
+
     commands.add_command(_change(kind))
     commands.add_command(_import(kind))
     commands.add_command(_rename(kind))
+
     return commands
 
 
@@ -201,6 +205,7 @@ def _import(kind: str) -> click.Command:
         content = read_bytes(file)
         with naming(file):
             table = sources_csv.read(content, kind)
+
         out = credentials or file.with_name(f"{file.stem}-credentials.csv")
         with provisioner(tenant_id) as sources, ImportReport(out, refused, total=len(table.rows)) as report:
             sites = store().list_rows("site", tenant_id=tenant_id, limit=ALL_SITES)
@@ -210,6 +215,7 @@ def _import(kind: str) -> click.Command:
             lines = sources_csv.lines_of(table, kind, sites=known)
             while batch := list(itertools.islice(lines, BATCH)):
                 take(batch, sources, report)
+
         click.echo(report.summary())
         if report.refused:
             sys.exit(1)
@@ -230,6 +236,7 @@ def take(lines: list[SourceLine], sources: Provisioner, report: ImportReport) ->
             report.present += 1
         except Refused as error:
             report.refuse(line, str(error))
+
     report.added(sources.give_passwords(batch) if batch else [])
     report.progress(len(lines))
 
@@ -249,10 +256,12 @@ class ImportReport:
         self._path = credentials
         self._said_s = time.monotonic()
         descriptor = os.open(credentials, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
         self._credentials: TextIO = os.fdopen(descriptor, "a", encoding="utf-8", newline="")
         self._writer = csv.writer(self._credentials)
         if self._credentials.tell() == 0:
             self._writer.writerow(["username", "client_id", "password"])
+
         self._refused = refused.open("w", encoding="utf-8", newline="") if refused else None
 
     def __enter__(self) -> ImportReport:

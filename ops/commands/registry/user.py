@@ -48,6 +48,7 @@ def password_option(command: F) -> F:
         ),
     ):
         command = option(command)
+
     return command
 
 

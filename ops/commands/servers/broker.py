@@ -84,9 +84,11 @@ def write(
         authority=authority,
         plugin_file=plugin or str(mosquitto.plugin()),
     )
+
     if trust:
         trust.parent.mkdir(parents=True, exist_ok=True)
         trust.write_bytes((directory / "tls" / "ca.pem").read_bytes())
+
     click.echo(f"wrote {file}")
 
 
@@ -97,6 +99,7 @@ def _people(settings: Config) -> dict[str, tuple[str, str]]:
         mqtt.username: (mqtt.password, access_control.GATEWAY),
         mqtt.admin_username: (mqtt.admin_password, access_control.ADMIN),
     }
+
     for variable, value in (
         ("MQTT_BROKER_USERNAME", mqtt.username),
         ("MQTT_BROKER_PASSWORD", mqtt.password),
@@ -107,6 +110,7 @@ def _people(settings: Config) -> dict[str, tuple[str, str]]:
             raise Misconfigured(
                 f"{variable} is not set; the broker must know the gateway, its administrator and the watchdog"
             )
+
     return people
 
 

@@ -61,6 +61,7 @@ def rotate() -> None:
         )
         click.echo(f"CHANNELS_ENCRYPTION_KEY={listed}")
         return
+
     _write(path, [new_key().encode(), *_held(path)])
     click.echo(f"a new key is in front; it seals from {SETTLE_S:g} s on, and the old ones still open")
 
@@ -76,13 +77,16 @@ def remove(kid: str, tenant: int | None) -> None:
         raise Refused(
             "the keys are in the environment; take the key out of CHANNELS_ENCRYPTION_KEY and restart"
         )
+
     tenant_id = tenant if tenant is not None else settings.default_tenant_id
     held = _held(path)
+
     ids = [encryption.key_id(encryption.tenant_key(base64.urlsafe_b64decode(key), tenant_id)) for key in held]
     if kid not in ids:
         raise NotFound(f"no key {kid} of tenant {tenant_id}; `vigil keys list` lists them")
     if ids.index(kid) == 0:
         raise Refused(f"{kid} is the key that seals; `vigil keys rotate` first")
+
     _write(path, [key for key, its_id in zip(held, ids, strict=True) if its_id != kid])
     click.echo(f"key {kid} is gone; sessions that still hold its frames start from a snapshot")
 

@@ -51,6 +51,7 @@ def write(
             **dict.fromkeys(OF_SERVERS, (SERVER, VIGIL)),
             "grafana_admin_password": (GRAFANA, VIGIL),
         }
+
     made = secret_files.write(
         directory,
         ServerAddresses(postgres, amqp, redis),

@@ -30,12 +30,15 @@ def topology(check: bool, as_json: bool) -> None:
     """
     apply_environment()
     settings = config.load()
+
     if check:
         found = queue_states(settings)
         show([msgspec.structs.asdict(queue) for queue in found], as_json=as_json)
         raise SystemExit(any(queue.state != "there" for queue in found))
+
     queues = declare_all(settings)
     left = retire_old_queues(settings)
+
     if as_json:
         show([{"queue": queue.name} for queue in queues], as_json=True)
     else:

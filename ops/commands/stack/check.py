@@ -47,16 +47,19 @@ def check(deploy: bool, as_json: bool) -> None:
     make_providers(settings.notifications, environment=settings.environment, report=found.append)
     found += client_address.problems(settings.noc)
     found += map_file.problems(settings.noc)
+
     if deploy:
         found += production.problems(settings, files=read_key_files(settings))
         found += production.shortcomings(settings, os.environ, _modes(os.environ))
         if file := os.environ.get("VIGIL_EDGE_CERTIFICATE"):
             found += certificate.problems(Path(file), public_url=settings.notifications.public_url)
         found += _shared_logins(os.environ)
+
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
         click.echo("\n".join(found) or "the configuration is sound")
+
     sys.exit(1 if found else 0)
 
 

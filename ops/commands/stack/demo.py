@@ -21,6 +21,7 @@ def demo(guards: int, rate: float) -> None:
     if read_state() is not None:
         click.echo("Vigil is up here already; `make down` stops it, `vigil simulate` gives it a fleet.")
         sys.exit(1)
+
     clear_leftovers()
 
     def add_fleet(stack: Stack) -> str:

@@ -25,6 +25,7 @@ def health(as_json: bool) -> None:
     """Check every component. Exit code 0 only when all are well."""
     apply_environment()
     checks = all_checks(config.load(), state=read_state(), home=home())
+
     if as_json:
         click.echo(msgspec.json.encode(checks))
     else:
@@ -32,4 +33,5 @@ def health(as_json: bool) -> None:
             click.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name:<28} {check.detail}")
             if not check.ok:
                 click.echo(f"{'':<33} -> {check.runbook}")
+
     sys.exit(0 if all(check.ok for check in checks) else 1)

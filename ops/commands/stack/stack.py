@@ -64,20 +64,26 @@ def run_stack(
     """
     stack = Stack(home(), say=click.echo, small=small)
     supervisor = stack.supervisor
+
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, supervisor.interrupt)
+
     try:
         stack.start_servers()
         supervisor.add_facts(addresses=stack.addresses())
+
         if not only_servers:
             stack.start_services(timeout_s=timeout_s)
+
         added = add_to(stack)
         problem = "" if only_servers else stack.lost_messages()
         supervisor.add_facts(up=not problem and not only_servers, problem=problem)
         click.echo(ONLY_SERVERS if only_servers else problem or welcome(stack) + added)
         leave_parent(NOT_UP if problem else READY)
+
         while not supervisor.interrupted:
             supervisor.poll(calm_s=CALM_POLL_S)
+
         if problem:
             sys.exit(1)
     except InterruptedError:
@@ -94,12 +100,14 @@ def print_running_stack(state: dict[str, Any]) -> int:
     if not state.get("problem"):
         click.echo("Vigil is starting or stopping already.")
         return 1
+
     from ops.watchdog.lanes import lost_lanes  # with all that a test message needs
 
     # It may be mended meanwhile.
     apply_environment()
     lost = lost_lanes(config.load())
     click.echo("\n".join(lost) if lost else "Vigil is up: test messages arrive.")
+
     return 1 if lost else 0
 
 
@@ -135,6 +143,7 @@ def detach_and_wait() -> None:
         os.dup2(write_end, 1)
         os.dup2(write_end, 2)
         return
+
     os.close(write_end)
     said = b""
     while chunk := os.read(read_end, 4096):
@@ -144,6 +153,7 @@ def detach_and_wait() -> None:
         for end, code in ((READY, 0), (NOT_UP, 1)):
             if end in chunk:
                 os._exit(code)
+
     os._exit(1)
 
 
@@ -185,9 +195,11 @@ def restart(name: str, kill: bool) -> None:
         raise VigilError(f"{name} is a server that Vigil's processes need: `vigil down`, `vigil up`")
     if before["pid"] is None:
         raise VigilError(f"{name} is {state_in_words(before)}; `vigil logs {name}` says more")
+
     pid, started_s = before["pid"], time.monotonic()
     os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
     insisted = kill
+
     while (now := _process(name))["pid"] in (None, pid) or now["state"] != "ready":
         if not insisted and now["pid"] == pid and time.monotonic() - started_s > GRACE_S:
             os.kill(pid, signal.SIGKILL)
@@ -198,6 +210,7 @@ def restart(name: str, kill: bool) -> None:
                 " says more"
             )
         time.sleep(POLL_S)  # the file sends no event, so look again
+
     click.echo(f"{name} is ready, pid {now['pid']}")
 
 
@@ -220,15 +233,19 @@ def status(as_json: bool) -> None:
     keys = ("name", "pid", "state", "since", "doing", "restarts", "last_end", "last_end_at")
     processes = [{key: p.get(key, "") for key in keys} for p in state["processes"]]
     addresses = state.get("addresses", {})
+
     if as_json:
         click.echo(json.dumps({"addresses": addresses, "processes": processes}))
         return
+
     for name, address in addresses.items():
         click.echo(f"{name:<20} {address}")
+
     for process in processes:
         click.echo(
             f"{process['name']:<20} {state_in_words(process):<9} pid {process['pid']}, {restarts_in_words(process)}"
         )
+
     if not processes:
         click.echo("Vigil is down here.")
 
@@ -247,9 +264,11 @@ def logs(name: str | None, follow: bool, lines: int) -> None:
         for path in sorted(directory.glob("*.log")):
             click.echo(path.stem)
         return
+
     path = directory / f"{name}.log"
     if not path.exists():
         raise VigilError(f"no log {name!r}; `vigil logs` lists them")
+
     with path.open(errors="replace") as stream:
         click.echo("".join(stream.readlines()[-lines:]), nl=False)
         while follow:
@@ -272,11 +291,13 @@ def clear_leftovers() -> None:
     path = home() / "state.json"
     if not path.exists() or read_state() is not None:
         return
+
     for process in json.loads(path.read_text())["processes"]:
         pid = process["pid"]
         if pid and started_at(pid) == process["started_at"]:
             os.killpg(pid, signal.SIGKILL)
             gone(pid, process["started_at"], timeout_s=10)
+
     for file in (home() / "state.json", *environment_files(home())):
         file.unlink(missing_ok=True)
 

@@ -103,12 +103,15 @@ def report(outcomes: list[FeatureOutcome], *, as_json: bool, done: str) -> None:
                 click.echo(
                     f"feature {outcome.index} ({outcome.name or 'no name'}): {outcome.reason}", err=True
                 )
+
         ignored = sorted({name for outcome in outcomes for name in outcome.ignored})
         if ignored:
             click.echo(f"not of a zone, and left out: {', '.join(ignored)}", err=True)
+
         click.echo(
             f"{done}: {', '.join(f'{count} {what}' for what, count in counts.items()) or 'no features'}"
         )
+
     if counts["refused"]:
         sys.exit(1)
 

@@ -46,10 +46,12 @@ def why(transition_id: str, tenant_id: int, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(found))
         return
+
     click.echo(found["why"])
     click.echo()
     fixes = found["evidence"].get("fixes", [])
     show([{name: fix.get(name) for name in FEW_FIXES} for fix in fixes], as_json=False)
+
     if (count := found["evidence"].get("count", len(fixes))) > len(fixes):
         click.echo(f"The first and the last of {count} fixes.")
 

@@ -66,6 +66,7 @@ def try_zones(
         max_fixes=MAX_FIXES,
         say=WhatIfProgress(),
     )
+
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
@@ -101,6 +102,7 @@ def _tell_guard(found: GuardChanges) -> None:
     click.echo(f"{found.guard_id}: violations {_violations(today)} -> {_violations(edited)}")
     _tell_moments("no longer", found.lost, found.lost_count)
     _tell_moments("new", found.gained, found.gained_count)
+
     for pair in found.shifted:
         seconds = (pair.at_edited - pair.at_today).total_seconds()
         when = f"{abs(seconds):.0f} s {'later' if seconds > 0 else 'earlier'}"
@@ -108,6 +110,7 @@ def _tell_guard(found: GuardChanges) -> None:
         click.echo(
             f"  {when}: {kind}{' ' + pair.zone if pair.zone else ''} at {pair.at_edited:%Y-%m-%d %H:%M:%S %Z}"
         )
+
     _tell_rest("moved in time", found.shifted_count - len(found.shifted))
 
 

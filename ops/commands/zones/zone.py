@@ -51,6 +51,7 @@ def shape_options(command: F) -> F:
         )
     ):
         command = option(command)
+
     return command
 
 
@@ -85,6 +86,7 @@ def field_options(command: F) -> F:
         )
     ):
         command = option(command)
+
     return command
 
 
@@ -130,12 +132,14 @@ def change_zone(
     store = zones()
     old = store.get(tenant_id=tenant_id, name=name)
     changes = {**shape_of(options), **fields_of(store, options, tenant_id, old)}
+
     if options["radius_m"] is not None:
         changes["radius_m"] = options["radius_m"]
     if new_name is not None:
         changes["name"] = new_name
     if not changes:
         raise Refused("nothing to change is named; `vigil zone change --help` lists what there is")
+
     found = store.change(
         name, changes, tenant_id=tenant_id, by=getpass.getuser(), version=version or old["version"]
     )
@@ -179,13 +183,16 @@ def show_zone(name: str, tenant_id: int, limit: int, as_json: bool) -> None:
     store = zones()
     found = store.get(tenant_id=tenant_id, name=name)
     versions = store.versions(found["zone_id"], tenant_id=tenant_id, limit=limit)
+
     if as_json:
         click.echo(msgspec.json.encode({**found, "versions": versions}))
         return
+
     for field, value in found.items():
         if value is not None:
             said = value if isinstance(value, str) else msgspec.json.encode(value).decode()
             click.echo(f"{field:<16} {said if len(said) <= 500 else said[:500] + ' ...'}")
+
     show(versions, as_json=False, hide=HIDDEN_OF_VERSIONS)
 
 
@@ -219,11 +226,13 @@ def shape_of(options: Mapping[str, Any]) -> dict[str, Any]:
     if given == ["circle"]:
         lat, lon, radius_m = options["circle"]
         return {"area": {"type": "Point", "coordinates": [lon, lat]}, "radius_m": radius_m}
+
     if given == ["geojson"]:
         content = read_bytes(options["geojson"])
         with naming(options["geojson"]):
             area, radius_m = geojson.area_of(content)
         return {"area": area, "radius_m": radius_m}
+
     drawn = options["multipolygon"] or [options["polygon"]]
     parts = [[_corners(ring, given[0]) for ring in text.split("/")] for text in drawn]
     return {"area": {"type": "MultiPolygon", "coordinates": parts}}
@@ -235,14 +244,18 @@ def fields_of(
     """Return the fields that the options name. Raises `Refused`."""
     found = {name: options[name] for name in ("kind", "speed_limit_mps") if options[name] is not None}
     names = store.names(tenant_id=tenant_id)
+
     for kind in ("site", "group"):
         if options[kind] is not None:
             found[f"{kind}_id"] = _id_of(kind, options[kind], names[kind])
+
     if options["guard"] is not None:
         found["guard_id"] = None if options["guard"] in NOTHING else options["guard"]
+
     for name in ("schedule", "confirmation"):
         if options[name] is not None:
             found[name] = _document(name, options[name])
+
     return found | _confirmation(options, found.get("confirmation", old.get("confirmation")))
 
 
@@ -257,6 +270,7 @@ def _confirmation(options: Mapping[str, Any], old: Mapping[str, Any] | None) -> 
     }
     for (side, name), value in named.items():
         document.setdefault(side, {})[name] = value
+
     return {"confirmation": document} if named else {}
 
 
@@ -274,6 +288,7 @@ def _document(name: str, text: str) -> Any:
     """Return a JSON object from a file or from the text itself; None removes the field."""
     if text in NOTHING:
         return None
+
     if not text.lstrip().startswith("{"):
         try:
             return read_json(Path(text))
@@ -281,6 +296,7 @@ def _document(name: str, text: str) -> Any:
             raise Refused(
                 f"--{name}: {error}; give a file with a JSON object, or the object itself"
             ) from error
+
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -78,6 +78,7 @@ def _chain_faults(connection: Connection, manifest: Manifest, *, say: Say) -> It
         for batch in links_of(connection, head.tenant_id):
             for link in batch:
                 yield from (f"tenant {head.tenant_id}: {fault}" for fault in verifier.step(link))
+
         yield from (
             f"tenant {head.tenant_id}: {f}" for f in verifier.end(head_of(connection, head.tenant_id))
         )

@@ -73,10 +73,12 @@ def copy_definitions(home: Path, broker: Path | None, to: Path, *, secrets: set[
             )
         write(to / name, data)
         names.add(name)
+
     if "broker/dynamic-security.json" not in names:
         notes.append(
             "no broker's definitions: dynamic-security.json was not found; --broker-dir names its directory"
         )
+
     return notes
 
 
@@ -96,10 +98,12 @@ def key_files(config: Config, home: Path, broker: Path | None) -> list[Installed
     """Return the files that hold secrets, each once."""
     directory = broker or home / "mosquitto"
     found = [InstalledFile(home / name, f"home/{name}", name) for name in HOME_KEYS]
+
     for pattern in KEY_NAMES:
         for path in sorted((directory / "tls").glob(pattern)):
             inside = "" if broker else f"mosquitto/tls/{path.name}"
             found.append(InstalledFile(path, f"broker/tls/{path.name}", inside))
+
     found += [
         InstalledFile(path, f"elsewhere/{n}-{path.name}") for n, path in enumerate(_named_files(config))
     ]

@@ -104,11 +104,13 @@ def read(data: bytes, *, where: str) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as error:
         raise Refused(f"{where} is not the manifest of a backup: {error}") from error
+
     if manifest.format != FORMAT:
         raise Refused(
             f"{where} has format {manifest.format}, this version of Vigil reads {FORMAT}; use the version that made it "
             f"({manifest.vigil_version})"
         )
+
     return manifest
 
 
@@ -130,6 +132,7 @@ def differences(files: Sequence[BackupFile], there: Mapping[str, BackupFile]) ->
             found.append(
                 f"{file.name} is not what was written: {actual.size_bytes} of {file.size_bytes} bytes, other SHA-256"
             )
+
     return found
 
 
@@ -140,10 +143,12 @@ def disagreements(wanted: SnapshotFacts, found: SnapshotFacts) -> list[str]:
         rows = wanted.tables.get(table), found.tables.get(table)
         if rows[0] != rows[1]:
             lines.append(f"{table} has {rows[1]} rows, {rows[0]} were backed up")
+
     if wanted.revision != found.revision:
         lines.append(f"the schema is at {found.revision}, {wanted.revision} was backed up")
     if sorted(wanted.heads) != sorted(found.heads):
         lines.append("the heads of the timeline's chains are not those that were backed up")
+
     return lines
 
 

@@ -95,6 +95,7 @@ def facts(connection: Connection, *, say: Say = lambda _: None) -> SnapshotFacts
     for row in connection.execute(TABLES).all():
         say(f"counting {row.name}")
         tables[row.name] = int(connection.exec_driver_sql(f"SELECT count(*) FROM {row.quoted}").scalar_one())
+
     heads = connection.execute(HEADS).all() if server.chained else []
     return SnapshotFacts(
         schema=server.schema,
@@ -126,6 +127,7 @@ def program(name: str, connection: Connection) -> Path:
 def _installed(name: str) -> Iterator[tuple[int, Path]]:
     in_path = [Path(part) / name for part in os.environ.get("PATH", "").split(":") if part]
     listed = [path / name for pattern in DIRECTORIES for path in Path("/").glob(pattern[1:])]
+
     # The program in the path may be a distribution's wrapper. Prefer a version's own directory.
     for path in [*in_path, *listed]:
         if path.exists():
@@ -162,6 +164,7 @@ def restore(program: Path, file: Path, url: URL, *, options: Sequence[str] = (),
     ) as connection:
         for extension in EXTENSIONS:
             _ensure(connection, extension)
+
     with tempfile.TemporaryDirectory(prefix="vigil-restore-") as directory:
         listed = Path(directory) / "contents"
         listed.write_text(_contents(program, file), encoding="utf-8")
@@ -251,10 +254,12 @@ def aside(url: URL) -> Iterator[Connection]:
     """
     address = url.set(database="postgres").render_as_string(hide_password=False)
     engine = make_operator_engine(address, name="backup")
+
     try:
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     except DBAPIError as error:
         raise Unavailable(f"PostgreSQL on {url.host}:{url.port}: {reason_of(error)}") from error
+
     try:
         yield connection
     finally:
@@ -290,9 +295,11 @@ def _run(
         stderr=subprocess.PIPE,
         text=True,
     )
+
     assert process.stderr is not None
     reader = threading.Thread(target=said.extend, args=(process.stderr,), daemon=True)
     reader.start()
+
     try:
         while True:
             try:
@@ -303,6 +310,7 @@ def _run(
     finally:
         _end(process)
         reader.join(timeout=STOP_S)
+
     progress(sum(counted in line for line in said))
     if process.returncode != 0:
         raise _failure(Path(command[0]).name, process.returncode, said)

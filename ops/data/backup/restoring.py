@@ -75,6 +75,7 @@ def restore(directory: Path, target: RestoreTarget, *, say: Say) -> RestoreResul
             f"{manifest.name} has the schema {manifest.facts.revision}, which this version of Vigil does not know; "
             f"restore it with version {manifest.vigil_version} or a newer one"
         )
+
     notes = _check_roles(target)
     name = str(target.url.database)
     put_aside = ""
@@ -85,6 +86,7 @@ def restore(directory: Path, target: RestoreTarget, *, say: Say) -> RestoreResul
         _fill(directory, manifest, target.url, options=["--single-transaction"], say=say)
     else:
         put_aside = _replace(directory, manifest, target, say=say)
+
     return RestoreResult(
         name=manifest.name,
         database=name,
@@ -120,9 +122,11 @@ def _replace(directory: Path, manifest: Manifest, target: RestoreTarget, *, say:
             f"database {name} is not empty; restore into another by --database NAME, or use --replace: then it is put "
             "aside under another name, and not dropped"
         )
+
     _check_nobody_there(target.url, name)
     fresh, old = _beside(name, "restored"), _beside(name, "before")
     _restore_new(directory, manifest, target.url, fresh, say=say)
+
     try:
         _check_nobody_there(target.url, name)
         with postgres.aside(target.url) as connection:
@@ -133,6 +137,7 @@ def _replace(directory: Path, manifest: Manifest, target: RestoreTarget, *, say:
         if isinstance(error, DBAPIError):
             raise Refused(f"{name} could not be put aside: {reason_of(error)}") from error
         raise
+
     return old
 
 
@@ -142,9 +147,11 @@ def _fill(directory: Path, manifest: Manifest, url: URL, *, options: list[str], 
     postgres.restore(program, directory / DUMP, url, options=options, say=say)
     checking.check_database(url, manifest, say=say)
     owner = revisions.engine(url.render_as_string(hide_password=False))
+
     if manifest.facts.revision != revisions.newest():
         say(f"migrations, from {manifest.facts.revision} to {revisions.newest()}")
         revisions.up(owner)
+
     with transaction(owner) as connection:
         connection.exec_driver_sql("UPDATE registry_version SET version = version + 1")
         # A dump has no statistics. Without them, the planner can only guess.
@@ -161,15 +168,19 @@ def _check_roles(target: RestoreTarget) -> list[str]:
         missing = [row[0] for row in connection.execute(MISSING_ROLES, {"roles": list(ALL_ROLES)})]
         made = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)
         grant = f"GRANT {', '.join(ALL_ROLES)} TO {target.url.username}"
+
         if missing:
             raise Misconfigured(
                 f"the server has no role {', '.join(missing)}, which the backup grants rights to; as a superuser: "
                 f"{made}; {grant}{f', {target.service_login}' if target.service_login else ''}"
             )
+
         values = {"roles": list(ALL_ROLES), "login": target.service_login}
         lacking = [row[0] for row in connection.execute(NOT_MEMBER_OF, values)]
+
     if not lacking:
         return []
+
     return [
         f"{target.service_login} of DATABASE_URL is not a member of {', '.join(lacking)}; as a superuser: "
         f"GRANT {', '.join(lacking)} TO {target.service_login}"
@@ -232,6 +243,7 @@ def restore_keys(keys: Path, home: Path) -> list[str]:
     listed = keys / MANIFEST
     if not listed.exists():
         raise NotFound(f"{keys} is not a key set: it has no {MANIFEST}")
+
     done = []
     for file in read_keys(listed.read_bytes(), where=str(listed)).files:
         path = keys / file.name
@@ -243,6 +255,7 @@ def restore_keys(keys: Path, home: Path) -> list[str]:
             done.append(_put(path, home / file.home_name))
         else:
             done.append(f"left where it is: {path} (was {file.was_at})")
+
     return done
 
 

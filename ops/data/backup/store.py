@@ -51,6 +51,7 @@ class BackupStore:
             descriptor = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise _unwritable(self.directory, error) from error
+
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -71,10 +72,12 @@ class BackupStore:
         final = self.directory / name
         if final.exists():
             raise Conflict(f"{final} exists already: two backups within a second; run the command again")
+
         try:
             partial.mkdir(mode=0o700)
         except OSError as error:
             raise _unwritable(self.directory, error) from error
+
         try:
             yield partial
             for path in [*sorted(partial.rglob("*")), partial]:

@@ -64,21 +64,25 @@ def take(config: Config, wanted: BackupRequest, *, say: Say) -> BackupResult:
     """
     _check_apart(wanted)
     url = postgres.owner_url(config.database.owner_url)
+
     kept, keys = BackupStore(wanted.directory), BackupStore(wanted.keys)
     with kept.locked(), keys.locked():
         at = datetime.now(UTC)
         name = name_of(at)
         _take(config, wanted, url, name, at, say=say)
         manifest = checking.check_files(kept.directory / name)
+
         if wanted.verify:
             verify(
                 kept, manifest, wanted.verify_url or str(url.render_as_string(hide_password=False)), say=say
             )
+
         # Remove old backups only now. One that can be restored is worth more than a new one that
         # cannot.
         removed = kept.prune(keep=wanted.keep)
         for old in removed:
             shutil.rmtree(keys.directory / old, ignore_errors=True)
+
     return BackupResult(
         name=name,
         directory=str(kept.directory / name),
@@ -108,11 +112,13 @@ def verify(kept: BackupStore, manifest: Manifest, address: str, *, say: Say) -> 
 def _take(config: Config, wanted: BackupRequest, url: URL, name: str, at: datetime, *, say: Say) -> None:
     secrets = installation.secret_values(config, wanted.home)
     keys = BackupStore(wanted.keys)
+
     try:
         with BackupStore(wanted.directory).fresh(name) as directory:
             with keys.fresh(name) as key_directory:
                 held = installation.copy_keys(config, wanted.home, wanted.broker, key_directory, name=name)
                 write(key_directory / MANIFEST, encoded(held))
+
             notes = installation.copy_definitions(wanted.home, wanted.broker, directory, secrets=secrets)
             notes += _queues(directory, say=say)
             found, dumped_by = _dump(url, directory / DUMP, say=say)

@@ -113,6 +113,7 @@ def check(connection: Connection) -> str:
         raise Refused(
             f"the schema is at {current or 'base'}, the code wants {wanted}; run `vigil migrate up`"
         )
+
     found = unlike(connection)
     if found:
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
@@ -120,6 +121,7 @@ def check(connection: Connection) -> str:
             f"the schema says {current} and is not what this version needs: {'; '.join(found[:SHOWN])}{more};"
             f" {REPAIR}"
         )
+
     return str(current)
 
 
@@ -135,9 +137,11 @@ def up(engine: Engine) -> list[RestoredTable]:
     """
     with transaction(engine) as connection:
         records = keep_rows.waiting(connection)
+
     if not records:
         _up_step_by_step(engine)
         return []
+
     with alone(engine) as connection:
         outcomes = [outcome for record in records for outcome in _up_past(connection, record)]
         upgrade_within(connection, "head")
@@ -160,12 +164,14 @@ def down(engine: Engine, to: str, *, destroy_data: bool = False) -> RollbackReco
     """
     with transaction(engine) as connection:
         running = running_services(connection)
+
     if running:
         raise Refused(
             f"{', '.join(running)} use this database, and would store no message on an older schema. Stop Vigil's"
             " processes first, not the servers (docs/runbook.md#rollback); on a local stack `vigil down`, then"
             " `vigil up --only-servers`"
         )
+
     with alone(engine) as connection:
         if not destroy_data:
             return keep_rows.go_down(
@@ -174,6 +180,7 @@ def down(engine: Engine, to: str, *, destroy_data: bool = False) -> RollbackReco
         command.downgrade(alembic(connection), to)
         if revision_of(connection) is None:
             connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {keep_rows.KEPT} CASCADE")
+
     return None
 
 
@@ -198,6 +205,7 @@ def _up_past(connection: Connection, record: RollbackRecord) -> list[RestoredTab
             f"already: it was not brought up by `vigil migrate up`. Go down to {record.from_revision} and up again, "
             "or drop the schema vigil_kept"
         )
+
     restore_rows.remember(connection, record)
     upgrade_within(connection, record.from_revision)
     return restore_rows.put_back(connection, record)

@@ -34,8 +34,10 @@ def report(settings: Config, process: str) -> None:
     tables = tables_of(process)
     if not tables:
         return
+
     access = next(iter(of_process(process).tables))
     engine = make_engine(settings, name="schema", pool_size=1, role=database_role(process, access))
+
     told = False
     while True:
         try:
@@ -50,6 +52,7 @@ def report(settings: Config, process: str) -> None:
                     log.info("schema_checked")
                 return
             told = True
+
         eventlet.sleep(AGAIN_AFTER_S)
 
 

@@ -50,9 +50,11 @@ def keep(file: Path, *, authority: Path, host: str) -> KeepOutcome:
         # operator's.
         if not is_issued and held.issuer.rfc4514_string() != OWN_ISSUER:
             return KeepOutcome.BROUGHT
+
     issuer = CertificateAuthority(authority)
     authority.mkdir(parents=True, exist_ok=True)
     issuer.make()
+
     with tempfile.TemporaryDirectory() as directory:
         issuer.issue_server(Path(directory), hosts=[host])
         parts = (
@@ -61,6 +63,7 @@ def keep(file: Path, *, authority: Path, host: str) -> KeepOutcome:
             Path(directory, "server-key.pem"),
         )
         content = "".join(part.read_text() for part in parts)
+
     file.parent.mkdir(parents=True, exist_ok=True)
     write_private(file, content)
     return KeepOutcome.MADE
@@ -80,8 +83,10 @@ def load(file: Path) -> x509.Certificate:
         raise Misconfigured(
             f"{file} must be a PEM file with certificate, chain and key, readable, without a password: {error}"
         ) from error
+
     if _public(key.public_key()) != _public(certificate.public_key()):
         raise Misconfigured(f"{file} holds a key that is not that of its first certificate")
+
     return certificate
 
 
@@ -101,12 +106,14 @@ def problems(file: Path, *, public_url: str) -> Iterator[str]:
     except Misconfigured as error:
         yield f"VIGIL_EDGE_CERTIFICATE: {error}"
         return
+
     host = urlsplit(public_url).hostname
     names = names_of(held)
     if host and not any(_matches(name.lower(), host) for name in names):
         yield f"VIGIL_EDGE_CERTIFICATE is for {', '.join(names) or 'no name'}, and VIGIL_PUBLIC_URL is at {host}"
     if held.not_valid_after_utc <= datetime.now(UTC):
         yield f"VIGIL_EDGE_CERTIFICATE ran out on {held.not_valid_after_utc:%Y-%m-%d}; renew it"
+
     if held.issuer.rfc4514_string() == OWN_ISSUER:
         yield (
             "VIGIL_EDGE_CERTIFICATE is of the installation's own authority: phones and browsers warn of it;"

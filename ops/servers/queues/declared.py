@@ -47,6 +47,7 @@ def declare_all(config: Config) -> list[Queue]:
     """
     queues = all_queues(config)
     services = sorted({service_class(process).name for process in PROCESSES})
+
     try:
         with connect(config.amqp.uri) as connection:
             declare(connection, queues)
@@ -57,6 +58,7 @@ def declare_all(config: Config) -> list[Queue]:
                 retire_rpc_queue(connection, service)
     except BROKEN as error:
         raise Unavailable(f"RabbitMQ: {error}") from error
+
     return queues
 
 
@@ -73,6 +75,7 @@ def all_queues(config: Config) -> list[Queue]:
                     ]
                 elif isinstance(entrypoint, EventHandler):
                     queues.append(_queue_of(entrypoint, cls.name, name, config))
+
     return queues
 
 
@@ -98,6 +101,7 @@ def retire_old_queues(config: Config) -> dict[str, int]:
                             )
     except BROKEN as error:
         raise Unavailable(f"RabbitMQ: {error}") from error
+
     return left
 
 
@@ -110,14 +114,17 @@ def _is_by_shard(entrypoint: Any) -> bool:
 def _retire(connection: Any, queue_of: Callable[[int | None], Queue], config: Config) -> dict[str, int]:
     left: dict[str, int] = {}
     queues = [queue_of(None)]
+
     number = config.amqp.shards
     while is_queue_there(connection, queue_of(number).name):
         queues.append(queue_of(number))
         number += 1
+
     for queue in queues:
         messages = retire_event_queue(connection, queue)
         if messages is not None:
             left[queue.name] = messages
+
     return left
 
 
@@ -148,6 +155,7 @@ def _standing(connection: Any, queue: Queue) -> QueueDefinition:
             messages = queue(channel).queue_declare(passive=True).message_count
     except amqp.exceptions.NotFound:
         return QueueDefinition(queue.name, "missing")
+
     try:
         with connection.channel() as channel:
             # The queue is there. Declared again it stays as it is, and RabbitMQ reports
@@ -155,4 +163,5 @@ def _standing(connection: Any, queue: Queue) -> QueueDefinition:
             queue(channel).queue_declare()
     except amqp.exceptions.PreconditionFailed as error:
         return QueueDefinition(queue.name, "differs", messages, str(error.reply_text))
+
     return QueueDefinition(queue.name, "there", messages)

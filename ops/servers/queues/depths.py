@@ -89,6 +89,7 @@ def states(config: Config, wanted: Iterable[str]) -> dict[str, QueueState]:
                     channel = connection.channel()
     except (AMQPError, OSError) as error:
         raise Unavailable(f"RabbitMQ: {error}") from error
+
     return found
 
 

@@ -84,6 +84,7 @@ class Recording(msgspec.Struct, frozen=True):
                 for reason, count in sorted(self.unusable.items())
             )
             said.append(f"{sum(self.unusable.values()):,} of {self.points:,} points skipped: {reasons}")
+
         said += [
             f"{name} cannot be read and is left out of {n:,} points" for name, n in self.left_out.items()
         ]
@@ -165,6 +166,7 @@ def fix_of(fields: Mapping[str, Any], where: str) -> RecordedFix:
                 field=name,
                 reason=f"no {name}",
             )
+
     track = fields.get("track")
     return RecordedFix(
         track="" if track is None else str(track).strip()[:128],
@@ -192,9 +194,11 @@ def time_of(value: object, where: str, *, field: str = "time") -> datetime:
     except ValueError as error:
         said = f"{where}: {field} is {short_text(value)}; write it as 2026-01-31T18:00:00+05:30"
         raise UnusablePoint(said, field=field, reason=f"{field} is not readable") from error
+
     if found.tzinfo is None:
         said = f"{where}: {field} is {short_text(value)}, without an offset; write +05:30 or Z after it"
         raise UnusablePoint(said, field=field, reason=f"{field} has no offset")
+
     try:
         return found.astimezone(UTC)
     except OverflowError as error:
@@ -216,17 +220,20 @@ def check_count(count: int, where: str) -> None:
 def _number(value: object, name: str, where: str) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
+
     low, high = RANGES[name]
     try:
         number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         number = math.nan
+
     if name not in REQUIRED and -math.inf < number < 0:
         return None  # phones write -1 for an unknown value
     if not (low <= number <= high and math.isfinite(number)):
         wanted = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
         said = f"{where}: {name} is {short_text(value)}; it must be a number, {wanted}"
         raise UnusablePoint(said, field=name, reason=f"{name} is not {wanted}")
+
     return number
 
 

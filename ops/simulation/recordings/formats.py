@@ -69,6 +69,7 @@ def read_csv(document: bytes) -> Recording:
     known = [name for names in NAMES.values() for name in names]
     table = read_table(document, known=known, required=(), others=True)
     names = renamed(table.columns, NAMES)
+
     for name in REQUIRED:
         if name not in names:
             raise Refused(f"line 1: there is no column {name} (also: {', '.join(NAMES[name][1:])})")
@@ -82,6 +83,7 @@ def read_csv(document: bytes) -> Recording:
                 name: value.replace(",", ".") for name, value in fields.items() if name in RANGES and value
             }
         points.take(fields, f"line {row.number}")
+
     return points.recording()
 
 
@@ -95,16 +97,19 @@ def read_owntracks(document: bytes) -> Recording:
     for number, line in enumerate(text_of(document).split("\n"), 1):
         if not line.strip():
             continue
+
         where = f"line {number}"
         try:
             fields = _location(line if line.lstrip().startswith("{") else line.rpartition("\t")[2], where)
         except UnusablePoint as error:
             points.refuse(error)
             continue
+
         if fields is None:
             points.skipped += 1
         else:
             points.take(fields, where)
+
     return points.recording()
 
 
@@ -118,6 +123,7 @@ def read_geojson(document: bytes) -> Recording:
         tree = msgspec.json.decode(text_of(document))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Refused(f"the file is not JSON: {error}") from error
+
     kind = tree.get("type") if isinstance(tree, dict) else None
     nodes = tree.get("features") if kind == "FeatureCollection" else [tree]
     if kind not in ("FeatureCollection", "Feature") or not isinstance(nodes, list):
@@ -132,6 +138,7 @@ def read_geojson(document: bytes) -> Recording:
         except UnusablePoint as error:
             points.refuse(error)
         points.skipped += len(points) == before
+
     return points.recording()
 
 
@@ -148,9 +155,11 @@ def _of_feature(node: Any, where: str) -> Iterator[tuple[Mapping[str, Any], Any,
     """Yield fields, coordinate and place of each point of a feature. Raises `UnusablePoint`."""
     if not isinstance(node, dict) or node.get("type") != "Feature":
         raise _unusable(f"{where}: it is not a GeoJSON Feature", "no GeoJSON Feature")
+
     properties, geometry = node.get("properties") or {}, node.get("geometry") or {}
     if not isinstance(properties, dict) or not isinstance(geometry, dict):
         raise _unusable(f"{where}: its properties and geometry must be objects", "no GeoJSON Feature")
+
     fields = {ours: properties[theirs] for ours, theirs in known_names([*map(str, properties)]).items()}
     kind, places = geometry.get("type"), geometry.get("coordinates")
     if kind == "Point":
@@ -197,11 +206,14 @@ def _location(line: str, where: str) -> dict[str, Any] | None:
         said = read_message(line.encode())
     except InvalidMessage as error:
         raise _unusable(f"{where}: {error.detail or error.reason}", error.reason.replace("_", " ")) from error
+
     if said is None:
         return None
+
     fields = as_guard_payload(said)
     topic = str(said.get("topic") or "").split("/")
     user = topic[-2] if len(topic) > 1 else None
+
     return {**fields, "time": fields.get("timestamp"), "track": user or said.get("tid")}
 
 

@@ -41,6 +41,7 @@ class GpxReader:
             raise Refused(f"the file is XML, but not GPX: its root is {short_text(name)}")
         if len(self._path) >= DEEPEST:
             raise Refused(f"the file has elements {DEEPEST} deep or more; a GPX file of tracks has fewer")
+
         self._path.append(name)
         self._text = []
         if name == "trk":

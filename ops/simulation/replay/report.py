@@ -146,6 +146,7 @@ class ReplayWatcher:
         queries = TrackQueries(self._database)
         with self._database.of(self._tenant_id) as connection:
             rows = connection.execute(TRANSITIONS, self._values).all()
+
         return [
             TransitionFound(
                 transition_id=str(row.transition_id),
@@ -161,6 +162,7 @@ class ReplayWatcher:
     def alerts(self, by: timedelta) -> list[AlertFound]:
         with self._database.of(self._tenant_id) as connection:
             rows = connection.execute(ALERTS, self._values).mappings().all()
+
         return [
             AlertFound(
                 **{name: row[name] for name in AS_THEY_ARE},

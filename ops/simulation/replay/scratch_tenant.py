@@ -120,6 +120,7 @@ class ScratchTenant:
                     f"tenant {found} is in use; a replay goes into a tenant of its own: leave --into out,"
                     " or name a number that is free"
                 )
+
         return int(found)
 
     @contextmanager
@@ -158,15 +159,18 @@ class ScratchTenant:
         with self._database.across() as connection:
             for statement in EMPTY:
                 connection.execute(text(statement), {"tenant_id": tenant_id})
+
             stands_for = self._stands_for(connection, tracks, zones_of, guard_id)
             for track, its_id in guards.items():
                 name = stands_for[track].guard_id if track in stands_for else track
                 connection.execute(
                     ADD_GUARD, {"guard_id": its_id, "tenant_id": tenant_id, "name": name or its_id}
                 )
+
             connection.execute(COPY_SITES, {"tenant_id": tenant_id, "of": zones_of})
             zones = connection.execute(ZONES, {"tenant_id": zones_of}).all()
             copied = [zone for zone in zones if self._copy(connection, zone, tenant_id, guards, stands_for)]
+
         return ReplaySetup(tenant_id, guards, len(copied), any(zone.scheduled for zone in copied))
 
     def _stands_for(
@@ -202,10 +206,13 @@ class ScratchTenant:
             ]
             if not mine:
                 return False
+
             group = {"tenant_id": tenant_id, "name": f"those of {zone.name}"}
             values["group_id"] = connection.execute(ADD_GROUP, group).scalar_one()
+
             for its_id in mine:
                 connection.execute(ADD_MEMBER, {**values, "guard_id": its_id})
+
         connection.execute(COPY_ZONE, values)
         return True
 

@@ -68,6 +68,7 @@ def parse(document: Any) -> OnCallRota:
         rota = msgspec.convert(_with_seconds(document), OnCallRota)
     except msgspec.ValidationError as error:
         raise Refused(f"rota: {error}") from error
+
     if not 1 <= len(rota.members) <= MAX_MEMBERS or not all(name.strip() for name in rota.members):
         raise Refused(f"members must be 1 to {MAX_MEMBERS} names of contacts")
     if not 1 <= rota.turn_days <= 366:
@@ -76,11 +77,13 @@ def parse(document: Any) -> OnCallRota:
         raise Refused("handover is a local time without offset, such as 08:00; time_zone says where")
     if len(rota.exceptions) > MAX_EXCEPTIONS:
         raise Refused(f"exceptions: at most {MAX_EXCEPTIONS}; remove those that have ended")
+
     for exchange in rota.exceptions:
         if exchange.start.tzinfo is None or exchange.end.tzinfo is None:
             raise Refused("exceptions: start and end need an offset, such as 2026-01-31T18:00:00+05:30")
         if exchange.end <= exchange.start:
             raise Refused(f"exceptions: the end of {exchange.member}'s is not after its start")
+
     zone_of(rota.time_zone)
     return rota
 
@@ -101,12 +104,14 @@ def on_call(rota: OnCallRota, at: datetime) -> str:
     for exchange in reversed(rota.exceptions):
         if exchange.start <= at < exchange.end:
             return exchange.member
+
     zone = zone_of(rota.time_zone)
     # The handover of the local day may be still to come. On a day when the clocks change, it may be
     # just past.
     day = at.astimezone(zone).date()
     if at < _handover(rota, day, zone):
         day -= timedelta(days=1)
+
     return rota.members[(day - rota.first_day).days // rota.turn_days % len(rota.members)]
 
 

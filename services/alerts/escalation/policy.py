@@ -105,11 +105,13 @@ def parse(document: Any) -> dict[str, Ladder]:
         policy = msgspec.convert(document, dict[str, Ladder], strict=False)
     except msgspec.ValidationError as error:
         raise Refused(f"policy: {error}") from error
+
     for key, ladder in policy.items():
         if key not in Severity.__members__ and key not in AlertType.__members__:
             words = ", ".join([*Severity, *AlertType])
             raise Refused(f"policy: {key!r} is neither a severity nor an alert type; there are {words}")
         _check(key, ladder)
+
     return policy
 
 
@@ -131,6 +133,7 @@ def default_policy(document: Any) -> dict[str, Ladder]:
 def _check(key: str, ladder: Ladder) -> None:
     if not 1 <= len(ladder.steps) <= MAX_STEPS:
         raise Refused(f"policy: {key} needs 1 to {MAX_STEPS} steps")
+
     before_s = -1.0
     for number, step in enumerate(ladder.steps, 1):
         where = f"policy: {key}, step {number}"
@@ -138,12 +141,15 @@ def _check(key: str, ladder: Ladder) -> None:
             raise Refused(f"{where}: after_s must grow from step to step, from 0 to {MAX_WAIT_S}")
         if not step.channels or not step.who:
             raise Refused(f"{where}: name at least one of channels and one of who")
+
         for word in step.who:
             kind, _, name = word.partition(":")
             named = kind in ("rota", "contact") and bool(name.strip())
             if not named and word not in ("contacts", "fallback"):
                 raise Refused(f"{where}: who is contacts, fallback, rota:NAME or contact:NAME, not {word!r}")
+
         before_s = step.after_s
+
     if ladder.repeat_s != 0 and not MIN_REPEAT_S <= ladder.repeat_s <= MAX_WAIT_S:
         raise Refused(f"policy: {key}: repeat_s must be 0 (never) or from {MIN_REPEAT_S} to {MAX_WAIT_S}")
     if not 0 <= ladder.expires_s <= MAX_WAIT_S:
@@ -163,11 +169,13 @@ def ladder_of(policies: Sequence[Policy], *, alert_type: AlertType, severity: Se
     first = _first_ladder(policies, alert_type.value, severity.value)
     if alert_type not in NEVER_HELD_BACK:
         return first
+
     for keys in ((alert_type.value, severity.value), (severity.value,), *_GRAVER_THAN[severity]):
         ladder = _first_ladder(policies, *keys)
         steps = [at_once for at_once in map(_without_digest, ladder.steps) if at_once is not None]
         if steps:
             return msgspec.structs.replace(ladder, steps=steps)
+
     steps = [msgspec.structs.replace(step, channels=list(AT_ONCE)) for step in first.steps]
     return msgspec.structs.replace(first, steps=steps)
 
@@ -227,6 +235,7 @@ def _named(word: str, book: ContactBook, *, site_id: int | None, at: datetime) -
         if name not in book.rotas:
             return ()
         name = rotas.on_call(book.rotas[name], at)
+
     return [contact for contact in book.contacts if contact.name == name]
 
 
@@ -246,6 +255,7 @@ def fallback_contacts(recipients: Mapping[str, Sequence[str]]) -> list[PolicyCon
                 number += 1
                 name = f"{shown} ({number})"
             found[name] = PolicyContact(name, None, {channel: address})
+
     return list(found.values())
 
 

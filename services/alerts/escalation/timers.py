@@ -60,6 +60,7 @@ def after(
     """
     if alert.status not in OPEN:
         return None
+
     latest = max(rounds, timer.round if timer else 1)
     if action is AlertAction.SHELVE and alert.shelved_until is not None:
         return AlertTimer("unshelve", latest, 0, alert.shelved_until)
@@ -72,6 +73,7 @@ def after(
     if alert.status is AlertStatus.ACKNOWLEDGED and ladder.expires_s:
         # Each action of a person gives the whole time again.
         return AlertTimer("progress", latest, 0, now + timedelta(seconds=ladder.expires_s))
+
     return None
 
 

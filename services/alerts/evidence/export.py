@@ -54,12 +54,14 @@ class EvidenceExporter:
             key = signing_key(Path(self._key_file))
         except (Misconfigured, OSError) as error:
             raise Unavailable(f"{error}; {NO_KEY}") from error
+
         pack = evidence.sign(evidence.build(gathered, made_by=by, now=now), key)
         data = evidence.file_bytes(pack)
         if len(data) > MAX_BYTES:
             raise Refused(
                 f"the evidence has {len(data):,} bytes, more than a response can hold; run `vigil alert export`"
             )
+
         name, digest = f"evidence-{pack['alert']['alert_id']}", hashlib.sha256(data).hexdigest()
         failed = [check for check in evidence.check(pack) if check.state is CheckState.FAILED]
         return {

@@ -91,6 +91,7 @@ def canonical(seq: int, content: ChainContent) -> bytes:
         content.by,
         content.note,
     ]
+
     # Half of a surrogate pair cannot come from the database. In a forged file it must not end the
     # check.
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
@@ -140,6 +141,7 @@ class ChainVerifier:
                 if self.last is None
                 else [ChainFault(self.last.seq, ChainFaultKind.MISSING, "the head is not there")]
             )
+
         if self.last is None:
             return [] if head.seq == 0 else [_missing(1, head.seq)]
         if self.last.seq < head.seq:
@@ -150,6 +152,7 @@ class ChainVerifier:
             return [
                 ChainFault(head.seq, ChainFaultKind.ALTERED, "the head has another hash than the last link")
             ]
+
         return []
 
     def _place(self, link: ChainLink) -> Iterator[ChainFault]:

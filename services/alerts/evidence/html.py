@@ -80,6 +80,7 @@ def page(pack: Row, *, json_name: str, json_sha256: str) -> str:
         tag("title", f"Evidence: {type_words(alert)}, {alert['alert_id']}"),
         tag("style", Html(STYLE)),
     )
+
     body = tag(
         "body",
         tag("h1", f"{type_words(alert)}: evidence"),
@@ -157,14 +158,17 @@ def _summary(pack: Row, clock: TimeFormatter) -> Html:
         ("Acknowledged", _acknowledged(alert, clock)),
         ("Outcome", _outcome(alert, clock)),
     ]
+
     if alert["silent"]:
         facts.append(("Silent", "the device must not show the alert"))
+
     doubts = [
         *map(flag_as_words, alert["flags"]),
         *(["Time of the device not believed"] if alert["clock_suspect"] else []),
     ]
     if doubts:
         facts.append(("Remarks", ", ".join(doubts)))
+
     facts.append(("Number", alert["alert_id"]))
     return tag(
         "dl", *(tag(name, words) for fact in facts for name, words in zip(("dt", "dd"), fact, strict=True))
@@ -178,6 +182,7 @@ def _who(pack: Row) -> str:
         source += f" ({alert['source_name']})"
     if guard is None:
         return source
+
     name = (
         guard["guard_id"] if guard["name"] == guard["guard_id"] else f"{guard['name']} ({guard['guard_id']})"
     )
@@ -298,21 +303,25 @@ def _track_words(pack: Row, clock: TimeFormatter) -> list[Html]:
     track, zones = pack["track"], pack["place"]["zones"]
     if track["guard"] is None:
         return [tag("p", "There is no track: the source is not a guard, and no guard carried it.")]
+
     said = (
         f"{len(track['fixes'])} positions of {track['guard']['guard_id']} from {clock.words(track['since'])}"
         f" to {clock.words(track['until'])}. Times on the map are UTC; where the line is dashed, there was no"
         " position for more than five minutes."
     )
+
     if track["thinned"]:
         said += f" There are {track['fixes_in_window']} positions; they were thinned out evenly."
     if track["cut_short"]:
         said += " The alert went on for longer: the track ends after 24 hours."
     if not track["fixes"]:
         said = f"No position of {track['guard']['guard_id']} was received in this time."
+
     parts = [tag("p", said)]
     if zones:
         named = ", ".join(f"{zone['name']} ({zone['kind']}, version {zone['version']})" for zone in zones)
         parts.append(tag("p", tag("small", f"Zones as they were when this page was made: {named}.")))
+
     return parts
 
 
@@ -331,6 +340,7 @@ def _proof(pack: Row, json_name: str, json_sha256: str) -> list[Html]:
         " prev_hash is the hash of the row before it in the company's record; row is the JSON list of seq, tenant_id,"
         " alert_id, at, action, status, by, note.",
     ]
+
     facts = [
         ("SHA-256 of the file", json_sha256),
         ("Fingerprint of the key", signature["fingerprint"]),

@@ -144,6 +144,7 @@ def build(gathered: PackRows, *, made_by: str, now: datetime) -> Pack:
             "fixes": gathered.fixes,
         },
     }
+
     plain: Pack = as_json(pack)
     plain["sections"] = {name: digest_of(plain[name]) for name in SECTIONS}
     return plain
@@ -182,6 +183,7 @@ def as_json(value: Any) -> Any:
         return [as_json(part) for part in value]
     if value is None or isinstance(value, bool | int | float):
         return value
+
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
@@ -214,8 +216,10 @@ def parse(data: bytes) -> Pack:
         ) from error
     except (ValueError, RecursionError) as error:
         raise Refused(f"this is not an evidence pack: {error}") from error
+
     if not isinstance(pack, dict) or not isinstance(pack.get("format"), str):
         raise Refused("this is not an evidence pack: it has no format")
+
     return pack
 
 
@@ -233,8 +237,10 @@ def check(pack: Pack, *, expected: str | None = None, own: str | None = None) ->
         _guarded("chain", _check_chain, pack),
         _guarded("key", lambda given: _check_key(given, expected, own), pack),
     ]
+
     if pack.get("format") != FORMAT:
         checks.insert(0, PackCheck("format", CheckState.FAILED, f"it is not {FORMAT}"))
+
     return checks
 
 
@@ -307,16 +313,19 @@ def _check_sections(pack: Pack) -> Iterable[PackCheck]:
 def _check_signature(pack: Pack) -> PackCheck:
     signature = pack["signature"]
     signed = {**pack, "signature": {name: part for name, part in signature.items() if name != "value"}}
+
     public = base64.b64decode(signature["public_key"], validate=True)
     if signature["algorithm"] != "Ed25519" or signature["fingerprint"] != fingerprint(public):
         return PackCheck(
             "signature", CheckState.FAILED, "its algorithm or fingerprint is not that of its key"
         )
+
     try:
         key = Ed25519PublicKey.from_public_bytes(public)
         key.verify(base64.b64decode(signature["value"], validate=True), json_bytes(signed))
     except InvalidSignature:
         return PackCheck("signature", CheckState.FAILED, "the document is not what was signed")
+
     return PackCheck("signature", CheckState.OK, f"Ed25519 by key {signature['fingerprint']}")
 
 
@@ -342,8 +351,10 @@ def _check_chain(pack: Pack) -> PackCheck:
         if noted["head"] is None
         else ChainHead(noted["head"]["seq"], bytes.fromhex(noted["head"]["hash"]))
     )
+
     cut = noted["cut_short"] is True
     faults = hash_chain.verify(links, tenant_id=pack["alert"]["tenant_id"], head=None if cut else head)
+
     if not links or links[0] is not min(own, key=lambda link: link.seq, default=None):
         return PackCheck("chain", CheckState.FAILED, "it does not begin with this alert's first row")
     if head is None:
@@ -351,10 +362,12 @@ def _check_chain(pack: Pack) -> PackCheck:
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         return PackCheck("chain", CheckState.FAILED, f"{faults[0]}{more}")
+
     erased = sum(link.erased for link in links)
     words = f"seq {links[0].seq} to {links[-1].seq}, every link holds"
     words += f"; {erased} of them of alerts that were erased" if erased else ""
     words += f"; the head was at seq {head.seq}, further than a pack reaches" if cut else ""
+
     return PackCheck("chain", CheckState.OK, words)
 
 
@@ -410,6 +423,7 @@ def _check_key(pack: Pack, expected: str | None, own: str | None) -> PackCheck:
         return PackCheck("key", CheckState.OK if same else CheckState.FAILED, f"{found} is {words}")
     if own == found:
         return PackCheck("key", CheckState.OK, f"{found} is the key of this installation")
+
     return PackCheck(
         "key", CheckState.UNKNOWN, f"compare {found} with the fingerprint that the company published"
     )

@@ -36,10 +36,12 @@ def read_key(path: Path) -> Ed25519PrivateKey:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise Misconfigured(f"VIGIL_EVIDENCE_KEY_FILE: {path} cannot be read as a key: {error}") from error
+
     if others:
         raise Misconfigured(f"VIGIL_EVIDENCE_KEY_FILE: others may read {path}; say chmod 600 {path}")
     if not isinstance(key, Ed25519PrivateKey):
         raise Misconfigured(f"VIGIL_EVIDENCE_KEY_FILE: {path} is not an Ed25519 key")
+
     return key
 
 
@@ -52,6 +54,7 @@ def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(pem)

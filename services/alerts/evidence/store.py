@@ -163,6 +163,7 @@ def gather(
     found = _rows(connection, ALERT, ids)
     if not found:
         raise NotFound(f"no alert {alert_id} of tenant {tenant_id}")
+
     alert = _plain(found[0])
     occurrences = [_plain(row) for row in _rows(connection, OCCURRENCES, ids)]
     timeline = _rows(connection, TIMELINE, ids)
@@ -179,6 +180,7 @@ def gather(
     fixes = _fixes(connection, ids, guard, window)
     in_window = fixes[0].get("total", 0) if fixes else 0
     say(f"track: {len(fixes)} of {in_window} positions")
+
     return PackRows(
         tenant=_rows(connection, TENANT, ids)[0],
         alert=alert,
@@ -234,6 +236,7 @@ def _link(row: Any) -> ChainLink:
             note=row.note,
         )
     )
+
     return ChainLink(
         seq=row.seq,
         prev_hash=bytes(row.prev_hash),

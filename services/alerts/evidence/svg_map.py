@@ -70,11 +70,13 @@ def track_map(pack: Mapping[str, Any]) -> Html:
     """Return the picture, or a sentence when no position at all is known."""
     alert, site = pack["alert"], pack["place"]["site"]
     fixes = pack["track"]["fixes"]
+
     origin = _origin(alert, fixes, site)
     if origin is None:
         return tag(
             "p", "No position is known of this alert, its guard or its site: there is no map.", cls="none"
         )
+
     plane = MapPlane(*origin)
     stops = [
         MapFix(datetime.fromisoformat(fix["recorded_at"]), plane.metres(fix["lat"], fix["lon"]))
@@ -83,9 +85,11 @@ def track_map(pack: Mapping[str, Any]) -> Html:
     at = _point(plane, alert)
     its_site = _point(plane, site)
     zones = [(zone, list(_outline(plane, zone))) for zone in pack["place"]["zones"]]
+
     shown = [stop.point for stop in stops] + ([at] if at else [])
     if its_site and (not shown or min(math.dist(its_site, point) for point in shown) < NEAR_M):
         shown.append(its_site)
+
     view = _view(shown)
     drawn = [
         *(_zone(view, zone, rings) for zone, rings in zones),
@@ -97,6 +101,7 @@ def track_map(pack: Mapping[str, Any]) -> Html:
         *_scale(view),
         *_north(),
     ]
+
     said = "Map of the track: north is up, the scale is in metres."
     size = {"viewBox": f"0 0 {WIDTH:g} {HEIGHT:g}", "role": "img", "aria-label": said}
     return tag("svg", tag("title", said), _arrow_head(), *drawn, **size)
@@ -179,8 +184,10 @@ def _line(view: MapView, stops: Sequence[MapFix]) -> Iterator[Html]:
             yield tag("polyline", points=_coordinates(view, [before.point, stop.point]), cls="track silent")
             run = []
         run.append(stop.point)
+
     if run:
         yield tag("polyline", points=_coordinates(view, run), cls="track")
+
     for stop in stops if len(stops) <= 500 else (stops[0], stops[-1]):
         x, y = view.place(stop.point)
         yield tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="2", cls="fix")
@@ -197,6 +204,7 @@ def _arrows(view: MapView, stops: Sequence[MapFix]) -> Iterator[Html]:
     placed = [view.place(stop.point) for stop in stops]
     length = sum(math.dist(a, b) for a, b in zip(placed, placed[1:], strict=False))
     every, gone = max(length / ARROWS, 25.0), 0.0
+
     for one, other in zip(placed, placed[1:], strict=False):
         step = math.dist(one, other)
         gone += step
@@ -227,13 +235,16 @@ def _times(view: MapView, stops: Sequence[MapFix]) -> Iterator[Html]:
 def _chosen(stops: Sequence[MapFix]) -> list[MapFix]:
     if len(stops) <= 2:
         return list(stops)
+
     first, last = stops[0].at, stops[-1].at
     wanted = [first + (last - first) * step / LABELS for step in range(1, LABELS)]
+
     between: list[MapFix] = []
     for stop in stops[1:-1]:
         if wanted and stop.at >= wanted[0]:
             between.append(stop)
             wanted = [moment for moment in wanted if moment > stop.at]
+
     return [stops[0], stops[-1], *between]
 
 

@@ -70,10 +70,12 @@ def owners_of(queue: str, body: bytes) -> DeadLetterOwners:
     kind = BODIES.get(event_type_of(queue))
     if kind is None:
         return DeadLetterOwners(readable=False)
+
     try:
         event: msgspec.Struct = msgspec.msgpack.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return DeadLetterOwners(readable=False)
+
     tenants, sources = set[int](), set[str]()
     for part in _parts(event):
         tenant_id = getattr(part, "tenant_id", None)
@@ -83,6 +85,7 @@ def owners_of(queue: str, body: bytes) -> DeadLetterOwners:
             isinstance(part, Origin | Receipt | RejectedMessage | SourceFlood) and part.source_id is not None
         ):
             sources.add(part.source_id)
+
     return DeadLetterOwners(frozenset(tenants), frozenset(sources), readable=bool(tenants or sources))
 
 

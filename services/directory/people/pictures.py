@@ -48,6 +48,7 @@ def prepared(content: bytes) -> StoredPicture:
     """
     if len(content) > MAX_BYTES:
         raise Refused(f"content: at most {MAX_BYTES} bytes are taken; make the picture smaller")
+
     try:
         with warnings.catch_warnings():
             # A few pixels declare thousands of megabytes. Pillow only warns of that below a limit.
@@ -64,15 +65,18 @@ def _encoded(image: Image.Image) -> StoredPicture:
     name = str(image.format)
     if image.width * image.height > MAX_PIXELS:
         raise Refused(f"content: at most {MAX_PIXELS} pixels are taken; make the picture smaller")
+
     upright = ImageOps.exif_transpose(image)
     transparent = name != "JPEG" and upright.has_transparency_data
     plain = upright.convert("RGBA" if transparent else "RGB")
+
     for side in SMALLER_SIDES:
         plain.thumbnail((side, side))
         for quality in QUALITIES:
             stored = _written(plain, name, quality)
             if len(stored) <= STORED_BYTES:
                 return StoredPicture(stored, TYPES[name], hashlib.sha256(stored).hexdigest())
+
     raise Refused(f"content: the picture does not fit into {STORED_BYTES} bytes; save it as JPEG")
 
 

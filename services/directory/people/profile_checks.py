@@ -105,9 +105,11 @@ def _check_guard(profile: GuardProfile) -> None:
     numbers = [telephone.number for telephone in profile.telephones]
     if len(set(numbers)) < len(numbers):
         raise Refused("telephones: the same number is there twice; keep one of them")
+
     for language in profile.languages:
         if not LANGUAGE.fullmatch(language):
             raise Refused(f"languages: {language[:20]!r} is no language tag; write it as en, hi or pt-BR")
+
     for name, values in (
         ("languages", profile.languages),
         ("skills", [skill.name for skill in profile.skills]),
@@ -141,12 +143,15 @@ def _signed(before: P, after: P, *, by: str) -> P:
             (old for kind, old in known if kind is type(entry) and old.number == entry.number), None
         )
         kept = dict(UNSET_ENTRY)
+
         if entry.verified_on is not None:
             same = former is not None and former.verified_on == entry.verified_on
             kept["verified_by"] = former.verified_by if former is not None and same else by
         if former is not None and former.wrong_on is not None and not _cleared(former, entry):
             kept |= {"wrong_on": former.wrong_on, "wrong_by": former.wrong_by}
+
         signed[place] = msgspec.structs.replace(entry, **kept)
+
     return _with_entries(after, signed)
 
 

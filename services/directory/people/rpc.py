@@ -148,6 +148,7 @@ def _answer(kind: Kind, key: Key, stored: StoredProfile, *, role: str) -> Answer
         "overdue": overdue(stored.profile, today=today()),
         "wrong": wrong(stored.profile),
     }
+
     return answer | ({f"{shape.picture}_sha256": stored.picture_sha256} if shape.picture else {})
 
 

@@ -145,6 +145,7 @@ class ProfileStore:
             " WHERE tenant_id = :tenant_id AND kind = :kind AND subject = :subject"
             f" AND {further} {CHANGES_ORDER.clause} LIMIT :limit"
         )
+
         values = {"tenant_id": tenant_id, "kind": kind, "subject": str(key), **place}
         with self._database.of(tenant_id) as connection:
             found = connection.execute(query, {**values, "limit": check_limit(limit, most=MAX_LISTED)})
@@ -158,10 +159,13 @@ class ProfileStore:
             f"SELECT {word} AS content, {word}_type AS media_type, {word}_sha256 AS sha256 FROM {shape.table}"
             f" WHERE tenant_id = :tenant_id AND {shape.key} = :key AND {word} IS NOT NULL"
         )
+
         with self._database.of(tenant_id) as connection:
             row = connection.execute(query, {"tenant_id": tenant_id, "key": key}).one_or_none()
+
         if row is None:
             raise NotFound(f"there is no {word} of {kind} {key!r}")
+
         return StoredPicture(bytes(row.content), row.media_type, row.sha256)
 
     def set_picture(
@@ -175,6 +179,7 @@ class ProfileStore:
             " version = version + 1, changed_at = now(), changed_by = :by"
             f" WHERE tenant_id = :tenant_id AND {shape.key} = :key"
         )
+
         content = StoredPicture(*picture)._asdict() if picture else dict.fromkeys(StoredPicture._fields)
         with self._database.of(tenant_id) as connection:
             former = self._read(connection, kind, key, tenant_id, lock=True)
@@ -191,6 +196,7 @@ class ProfileStore:
         values = {"tenant_id": tenant_id, "limit": check_limit(limit, most=MAX_LISTED)}
         with self._database.of(tenant_id) as connection:
             rows = connection.execute(WITH_WRONG_NUMBERS, values).all()
+
         return [
             WrongNumber(
                 kind=row.kind,
@@ -231,6 +237,7 @@ class ProfileStore:
                     f"the profile is at version {former.version}, changed by {former.changed_by};"
                     " read it again, then repeat the change"
                 )
+
             profile = replacement(former.profile, datetime.now(UTC).date())
             before, after = profile_checks.differences(former.profile, profile)
             if not after or dry_run:
@@ -250,9 +257,11 @@ class ProfileStore:
         shape = SHAPES[kind]
         values = {"tenant_id": tenant_id, "key": key}
         holding = " FOR NO KEY UPDATE" if lock else ""
+
         subject = text(f"SELECT 1 FROM {kind} WHERE tenant_id = :tenant_id AND {shape.key} = :key{holding}")
         if connection.execute(subject, values).one_or_none() is None:
             raise NotFound(f"no {kind} {key!r} in tenant {tenant_id}")
+
         digest = f"{shape.picture}_sha256" if shape.picture else "NULL"
         row = connection.execute(
             text(
@@ -263,6 +272,7 @@ class ProfileStore:
         ).one_or_none()
         if row is None:
             return StoredProfile(shape.of(), 0, None, None, None)
+
         profile = msgspec.convert(row.profile, shape.of)
         return StoredProfile(profile, row.version, row.changed_at, row.changed_by, row.digest)
 

@@ -31,6 +31,7 @@ def check_source_id(text: str, *, family: str) -> str:
         raise Refused(f"id is {text!r}; names that begin with {RESERVED} are Vigil's own at the broker")
     if alert_type(source_id) is not None:
         raise Refused(f"id is {text!r}, which is an alert type; choose another id, for instance {text}-1")
+
     return source_id
 
 

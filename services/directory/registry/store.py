@@ -164,10 +164,13 @@ class DirectoryStore:
             f"SELECT {column} AS source_id, {family}, enabled, credential, name, site_id FROM {table}"
             f" WHERE {column} = :key AND tenant_id = :tenant_id"
         )
+
         with self._database.of(tenant_id) as connection:
             row = connection.execute(query, {"key": key, "tenant_id": tenant_id}).one_or_none()
+
         if row is None:
             raise NotFound(f"no {kind} {key!r} in tenant {tenant_id}")
+
         return dict(row._mapping)
 
     def describe(
@@ -245,6 +248,7 @@ class DirectoryStore:
             group_id = connection.execute(query, values).scalar_one_or_none()
             if group_id is None:
                 raise NotFound(f"no group {group!r} in tenant {tenant_id}")
+
             statement = (
                 "INSERT INTO guard_group_member (tenant_id, group_id, guard_id)"
                 " VALUES (:tenant_id, :group_id, :guard_id) ON CONFLICT DO NOTHING"
@@ -265,6 +269,7 @@ class DirectoryStore:
             row = connection.execute(CONTACT, values).mappings().one_or_none()
             if row is None:
                 raise NotFound(f"no contact {name!r} in tenant {tenant_id}")
+
             before = dict(row)
             shown = masked_contact(before)
             given = {f: v for f, v in changes.items() if f not in ("push_token", "url") or v != shown[f]}
@@ -333,4 +338,5 @@ class DirectoryStore:
                 raise Conflict(NOT_FREE) from error
             if name == "UniqueViolation":
                 raise Conflict(f"a {what} of that name or id exists already") from error
+
             raise

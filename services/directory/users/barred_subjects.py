@@ -72,6 +72,7 @@ class BarredSubjects:
         """
         if not subject.strip() or len(subject) > MAX_SUBJECT_LENGTH or "\0" in subject:
             raise Refused(f"subject must be the `sub` of the tokens, 1 to {MAX_SUBJECT_LENGTH} characters")
+
         believed = [name for name in (self._issuer, OWN_ISSUER) if name]
         if issuer is not None and issuer not in believed:
             raise Refused(
@@ -79,6 +80,7 @@ class BarredSubjects:
             )
         if until is not None and until <= datetime.now(UTC):
             raise Refused("until must be in the future; leave it out for a bar without an end")
+
         values = {"tenant_id": tenant_id, "subject": subject, "until": until, "by": by, "reason": reason}
         with self._database.of(tenant_id) as connection:
             made = connection.execute(BAR, {**values, "issuer": issuer or believed[0]})

@@ -91,11 +91,14 @@ class UserStore:
                     name: getattr(row, name) for name in ("user_id", "tenant_id", "login", "name", "role")
                 }
                 return RefreshedSession(user, str(row.session_id), row.expires_at)
+
             if row is not None and row.used_at is not None:
                 self._revoke(connection, row.session_id, now=now, why="refresh token used twice")
+
         # Raise here: the revocation must be committed, not rolled back with the error.
         if row is not None and row.used_at is not None:
             raise Reused(f"a refresh token of {row.login} was used twice; the session is ended, log in again")
+
         raise NotAuthenticated("the session is unknown or has ended; log in again")
 
     def close(self, session_id: str, *, now: datetime, why: str) -> None:

@@ -53,6 +53,7 @@ class GeometryThread:
         busy = TooMany("many zones are being checked; try again in a few seconds")
         if self._inside.total() >= MOST or self._inside[tenant_id] >= MOST_OF_TENANT:
             raise busy
+
         self._inside[tenant_id] += 1
         try:
             with eventlet.Timeout(self._longest_wait_s, busy):
@@ -64,4 +65,5 @@ class GeometryThread:
         finally:
             self._inside[tenant_id] -= 1
             self._inside += Counter()  # forget tenants without checks
+
         return result

@@ -128,6 +128,7 @@ class ZoneImport:
         if feature.reason:
             outcome.reason = feature.reason
             return outcome
+
         try:
             with connection.begin_nested():
                 outcome.outcome, row = self._put(connection, resolved(feature.fields, self._names))
@@ -136,8 +137,10 @@ class ZoneImport:
         except Refused as error:
             outcome.reason = str(error)
             return outcome
+
         if not self._dry:
             outcome.zone_id, outcome.version = row["zone_id"], row["version"]
+
         return outcome
 
     def _put(self, connection: Connection, fields: dict[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -145,6 +148,7 @@ class ZoneImport:
         if row is None:
             draft = self._judge(draft_of, fields)
             return "added", self._store.insert(connection, draft, tenant_id=self._tenant_id, by=self._by)
+
         old = drafted(row)
         if not self._judge(changed, old, fields).differs_from(old):
             return "unchanged", row._mapping
@@ -152,6 +156,7 @@ class ZoneImport:
             raise Conflict(
                 "a zone of that name exists already, and differs; use --update (`update`) to change it"
             )
+
         return "changed", self._store.update(connection, row, fields, by=self._by)
 
 
@@ -166,8 +171,10 @@ def resolved(fields: Mapping[str, Any], ids: Mapping[str, Mapping[str, int]]) ->
                     f"{kind} is {as_text(name)}, which this tenant does not have; `vigil {kind} add` adds one"
                 )
             found[f"{kind}_id"] = None if name is None else known[name]
+
     if "guard" in fields:
         found["guard_id"] = fields["guard"]
+
     return found
 
 

@@ -69,6 +69,7 @@ class ZoneEdits:
     def _edit(self, feature: Feature) -> ZoneEdit:
         fields = resolved(feature.fields, self._names)
         values = {"tenant_id": self._tenant_id, "name": fields["name"]}
+
         row = self._connection.execute(GET, values).one_or_none()
         if row is None:
             draft, outcome, version = self._judge(draft_of, fields), "new", 1
@@ -77,6 +78,7 @@ class ZoneEdits:
             draft = self._judge(changed, old, fields)
             outcome = "changed" if draft.differs_from(old) else "unchanged"
             version = row.version + (outcome == "changed")
+
         self._check(draft)
         return ZoneEdit(
             index=feature.index,
@@ -130,5 +132,6 @@ def check_edits(edits: Sequence[ZoneEdit]) -> None:
         )
         more = f"; and {len(wrong) - NAMED_REFUSALS} more" if len(wrong) > NAMED_REFUSALS else ""
         raise Refused(named + more)
+
     if not edits:
         raise Refused("the file has no features; it needs the zones that are to be tried")

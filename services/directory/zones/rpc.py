@@ -183,16 +183,19 @@ def _read(document: object, format: str | None) -> list[Feature]:  # noqa: A002
     """Return the features of a text that is small enough for a call. Raises `Refused`."""
     if not isinstance(document, str):
         raise Refused("document must be the text of a GeoJSON or KML file")
+
     features = import_export.read(document, format=format) if len(document) <= MAX_TEXT else None
     if features is None or len(features) > MAX_FEATURES:
         raise Refused(
             f"document has more than {MAX_TEXT:,} characters or {MAX_FEATURES:,} features;"
             " `vigil zone import` takes larger files"
         )
+
     corners = sum(positions_in(feature.fields.get("area")) for feature in features)
     if corners > MAX_CORNERS:
         raise Refused(
             f"document has {corners:,} corners; {MAX_CORNERS:,} at the most are taken in a call:"
             " `vigil zone import` takes larger files"
         )
+
     return features

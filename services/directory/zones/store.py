@@ -145,12 +145,14 @@ class ZoneStore:
             row = self.find(connection, which, tenant_id=tenant_id)
             if row is None:
                 raise NotFound(f"no zone {which!r} in tenant {tenant_id}; `vigil zone list` shows them")
+
             if version is not None and version != row.version:
                 raise Conflict(
                     f"zone {row.name!r} is at version {row.version}, not {version}: another person"
                     " changed it; read at it"
                     " (`vigil zone show`), then repeat the change"
                 )
+
             return self.update(connection, row, changes, by=by)
 
     def update(
@@ -162,10 +164,12 @@ class ZoneStore:
         if not new.differs_from(old):
             kept = {name: getattr(row, name) for name in ("zone_id", "version", "in_force_from")}
             return kept | {"changed": False}
+
         with _telling(new):
             values = {**new.columns(), "tenant_id": row.tenant_id, "zone_id": row.zone_id}
             values["by"] = plain_text(by, "by")
             found = connection.execute(UPDATE, values).one()
+
         return {**found._mapping, "changed": True}
 
     def find(self, connection: Connection, which: str | int | None, *, tenant_id: int) -> Any:
@@ -191,10 +195,13 @@ class ZoneStore:
             "name": plain_text(name, "name") if zone_id is None else None,
             "zone_id": None if zone_id is None else row_id(zone_id, "zone_id"),
         }
+
         with self._database.of(tenant_id) as connection:
             row = connection.execute(GET if zone_id is None else GET_BY_ID, values).one_or_none()
+
         if row is None:
             raise NotFound(f"no zone {name or zone_id!r} in tenant {tenant_id}; `vigil zone list` shows them")
+
         [shown] = self.beside(_all_shown, [row])
         return shown
 

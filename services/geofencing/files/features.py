@@ -47,14 +47,17 @@ def feature_of(index: int, properties: Mapping[str, Any], area: object, *, reaso
     given = properties.get("name")
     name = given.strip() if isinstance(given, str) else ""
     ignored = tuple(sorted(str(key) for key in properties if key not in PROPERTIES))
+
     if reason:
         return Feature(index=index, name=name[:80], reason=reason, ignored=ignored)
+
     try:
         fields = {key: _value(key, properties[key]) for key in PROPERTIES if key in properties}
         fields["name"] = name_of(given)
         fields["area"] = area
     except Refused as error:
         return Feature(index=index, name=name[:80], reason=str(error), ignored=ignored)
+
     return Feature(index=index, name=name, fields=fields, ignored=ignored)
 
 
@@ -67,6 +70,7 @@ def without_twins(features: list[Feature]) -> list[Feature]:
     for feature in features:
         if not feature.reason:
             first.setdefault(feature.name, feature.index)
+
     return [
         feature
         if feature.reason or first[feature.name] == feature.index
@@ -105,6 +109,7 @@ def _value(key: str, value: Any) -> Any:
                 f"{key} is {as_text(value)}; it must be a {'guard id' if key == 'guard' else 'name'}"
             )
         return value
+
     text = value.strip()
     if key != "name" and not text:
         return None
@@ -116,6 +121,7 @@ def _value(key: str, value: Any) -> Any:
         if text.lower() not in SWITCH:
             raise Refused(f"enabled is {as_text(text)}; it must be true or false")
         return SWITCH[text.lower()]
+
     return text
 
 

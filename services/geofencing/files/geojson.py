@@ -49,15 +49,18 @@ def area_of(document: str | bytes) -> tuple[Any, Any]:
     """
     found = decode(document)
     shapes.check_crs(found)
+
     nodes = _nodes(found)
     if len(nodes) != 1:
         raise Refused(
             f"the file has {len(nodes)} features; only one is allowed here: `vigil zone import` takes many"
         )
+
     node = nodes[0] if isinstance(nodes[0], dict) else {}
     shapes.check_crs(node)
     properties = node.get("properties")
     radius_m = properties.get("radius_m") if isinstance(properties, dict) else None
+
     return node.get("geometry"), radius_m
 
 
@@ -93,12 +96,15 @@ def decode(document: str | bytes) -> dict[str, Any]:
         document = text_of(document, save_as=SAVE_AS)
     else:
         check_not_binary(document, save_as=SAVE_AS)
+
     try:
         found = msgspec.json.decode(document.removeprefix("\ufeff"))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Refused(f"the file is not JSON: {error}") from error
+
     if not isinstance(found, dict):
         raise Refused(f"the file is JSON, but {as_text(found)}; a GeoJSON FeatureCollection is required")
+
     return found
 
 
@@ -109,10 +115,12 @@ def _nodes(found: dict[str, Any]) -> list[Any]:
         if not isinstance(nodes, list):
             raise Refused("the FeatureCollection has no list of features")
         return nodes
+
     if kind == "Feature":
         return [found]
     if kind in GEOMETRIES:
         return [{"type": "Feature", "properties": found.get("properties"), "geometry": found}]
+
     raise Refused(f"type is {as_text(kind)}; a GeoJSON FeatureCollection, Feature or geometry is required")
 
 
@@ -121,16 +129,20 @@ def _feature(index: int, node: Any) -> Feature:
         return Feature(
             index=index, name="", reason="it is not a GeoJSON Feature; write each zone as a Feature"
         )
+
     properties, geometry = node.get("properties") or {}, node.get("geometry")
     if not isinstance(properties, dict):
         return Feature(
             index=index, name="", reason="its properties are not an object; write them as an object"
         )
+
     reason = ""
     try:
         shapes.check_crs(node)
     except Refused as error:
         reason = str(error)
+
     if geometry is None:
         reason = reason or "it has no geometry; a zone is a Polygon, a MultiPolygon, or a Point with radius_m"
+
     return feature_of(index, properties, geometry, reason=reason)

@@ -49,6 +49,7 @@ class Placemark:
             self.reason = (
                 "a Polygon has no outerBoundaryIs, or several; give it one, with holes in innerBoundaryIs"
             )
+
         if self.points:
             area = {"type": "Point", "coordinates": self.points[0]}
         elif self.polygons:
@@ -56,6 +57,7 @@ class Placemark:
             area = {"type": "MultiPolygon", "coordinates": rings}
         elif not self.reason:
             self.reason = "it has no geometry; a zone is polygons, or one Point with radius_m"
+
         return feature_of(index, self.properties, area, reason=self.reason)
 
 
@@ -75,6 +77,7 @@ class KmlReader:
             raise Refused(f"the file is XML, but not KML: its root is {as_text(name)}")
         if len(self._path) >= DEEPEST:
             raise Refused(f"the file has elements {DEEPEST} deep or more; a KML file of zones has fewer")
+
         self._path.append(name)
         self._text = []
         if name in ("Placemark", FETCHED):
@@ -82,6 +85,7 @@ class KmlReader:
                 raise Refused(f"the file has a {name} in a Placemark; write each on its own")
             self._mark = Placemark()
             features.check_count(len(self.found) + 1)
+
         if self._mark is not None:
             self._begin(self._mark, name, attributes)
 
@@ -102,8 +106,10 @@ class KmlReader:
         name = self._path.pop()
         if self._mark is None:
             return
+
         parent = self._path[-1] if self._path else ""
         text, self._text = "".join(self._text).strip(), []
+
         if name in ("Placemark", FETCHED):
             self.found.append(self._mark.feature(len(self.found) + 1))
             self._mark = None

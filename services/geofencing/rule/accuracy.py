@@ -36,6 +36,7 @@ def scatters_m(memories: Sequence[Sequence[RememberedFix]]) -> list[float | None
     asked = [number for number, fixes in enumerate(memories) if len(fixes) >= ENOUGH]
     if not asked:
         return found
+
     chosen = [memories[number] for number in asked]
     counts: Ints = np.array([len(fixes) for fixes in chosen], dtype=np.intp)
     whose = np.repeat(np.arange(len(chosen)), counts)
@@ -50,9 +51,11 @@ def scatters_m(memories: Sequence[Sequence[RememberedFix]]) -> list[float | None
     squares = total(x * x + y * y) - (sum_x * sum_x + sum_y * sum_y) / counts
     of_one_time = spread <= 0.0
     rest = squares - (along_x * along_x + along_y * along_y) / np.where(of_one_time, 1.0, spread)
+
     radii = RADIUS_68 * np.sqrt(np.maximum(rest, 0.0) / (counts - 2))
     for number, radius, useless in zip(asked, radii.tolist(), of_one_time.tolist(), strict=True):
         found[number] = None if useless else radius
+
     return found
 
 

@@ -116,10 +116,12 @@ def confirmed(gathered: GatheredEvidence, needed: NeededEvidence) -> BeliefChang
     seconds = gathered.seconds
     if seconds < needed.hold_s:
         return None
+
     if gathered.count >= needed.fixes and gathered.weight >= needed.weight:
         rule = "fixes"
     elif gathered.count >= 2 and seconds >= needed.seconds:  # noqa: PLR2004 - one fix has no duration
         rule = "seconds"
     else:
         return None
+
     return BeliefChange(rule, gathered.signs, gathered.count, gathered.weight, seconds, needed)

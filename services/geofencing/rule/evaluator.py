@@ -105,24 +105,29 @@ class FixVerdict:
         before = self._before.get(zone.zone_id, NOTHING)
         if before is not NOTHING:
             self._passed.add(zone.zone_id)
+
         force = zone.schedule is None or in_force(zone, self._at)
         inside, gathered, change = self._side(zone, d, before)
+
         if force:
             self.in_geofence = self.in_geofence or inside or d <= 0
             if d < self._nearest_m and zone.kind == "required":
                 self._nearest, self._nearest_m = zone, d
         if before is NOTHING and not inside and gathered is None:
             return
+
         forbids = force and inside and zone.kind == "forbidden"
         if forbids != before.forbids:
             change = change or BeliefChange("schedule", (self._sign(d),))
             self._causes[forbids].append(TransitionCause(change, zone.zone_id, zone.version, zone))
+
         speeding, speed_gathered = before.speeding, before.speed_gathered
         if speeding or speed_gathered is not None or zone.kind == "speed":
             there = force and inside and zone.kind == "speed"
             speeding, speed_gathered = (
                 self._speed(zone, d, before) if there else self._no_speed(zone, d, before)
             )
+
         if inside or gathered is not None:
             now = ZoneBelief(inside, gathered, zone.version, forbids, speeding, speed_gathered)
             self.held[zone.zone_id] = now
@@ -131,13 +136,16 @@ class FixVerdict:
         """End what is held of zones that no longer apply."""
         if len(self._passed) == len(self._before):
             return
+
         for zone_id, before in sorted(self._before.items()):
             if not before.inside or zone_id in self._passed:
                 continue
+
             cause = TransitionCause(
                 BeliefChange("no_longer_applies", (self._sign(None),)), zone_id, before.version, None
             )
             self._of_zones.append(self._transition("exited", cause))
+
             if before.forbids:
                 self._causes[False].append(cause)
             if before.speeding:
@@ -151,20 +159,25 @@ class FixVerdict:
                     BeliefChange("schedule", (self._sign(None),)), None, None, None
                 )
             return BELIEVED_WITHIN
+
         d, e = self._nearest_m, self._step.error_radius_m
         toward, contrary = (d <= 0, d >= e) if before.without else (d >= e, d <= 0)
         if not toward:
             return RequiredZonesBelief(before.without) if contrary and before.gathered is not None else before
+
         near = self._nearest if d < self._settings.margin_cap_radii * e else None
         needed = None if before.gathered else self._needed_within(near, alarming=not before.without)
         gathered = gather(before.gathered, self._sign(d, e), needed=needed)
         assert gathered.needed is not None, "the first evidence decides what is needed"
+
         change = confirmed(gathered, gathered.needed)
         if change is None:
             return RequiredZonesBelief(before.without, gathered)
+
         zone_id, version = gathered.needed.zone_id, gathered.needed.zone_version
         zone = self._nearest if self._nearest is not None and self._nearest.zone_id == zone_id else None
         self._required = TransitionCause(change, zone_id, version, zone)
+
         return RequiredZonesBelief(not before.without)
 
     def violation(self, *, before: bool, within: RequiredZonesBelief) -> bool:
@@ -192,35 +205,44 @@ class FixVerdict:
             alarming = not inside
             e = min(e, depth_m(zone) / 2)
             toward, contrary = (d >= 0, d <= -e) if inside else (d <= -e, d >= 0)
+
         if not toward:
             return inside, None if contrary else gathered, None
+
         gathered = gather(gathered, self._sign(d, e))
         change = confirmed(gathered, self._needed(zone.exit if inside else zone.enter, alarming=alarming))
         if change is None:
             return inside, gathered, None
+
         kind = "exited" if inside else "entered"
         self._of_zones.append(
             self._transition(kind, TransitionCause(change, zone.zone_id, zone.version, zone))
         )
+
         return not inside, None, change
 
     def _speed(self, zone: Geofence, d: float, before: ZoneBelief) -> tuple[bool, GatheredEvidence | None]:
         """Judge speeding in a speed zone in force, by the evidence of section 5."""
         v = self._velocity()
         speeding, gathered = before.speeding, before.speed_gathered
+
         if v is None or zone.speed_limit_mps is None:
             return speeding, gathered
         if (v > zone.speed_limit_mps) == speeding:
             return speeding, None
+
         sign = self._sign(d, speed_mps=v)
         gathered = gather(gathered, sign)
+
         change = confirmed(gathered, self._needed(zone.exit if speeding else zone.enter, alarming=False))
         if change is None:
             return speeding, gathered
+
         kind = "speeding_ended" if speeding else "speeding_began"
         self._of_speeding.append(
             self._transition(kind, TransitionCause(change, zone.zone_id, zone.version, zone))
         )
+
         return not speeding, None
 
     def _no_speed(self, zone: Geofence, d: float, before: ZoneBelief) -> tuple[bool, GatheredEvidence | None]:

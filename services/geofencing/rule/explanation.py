@@ -81,6 +81,7 @@ def _headline(told: ExplainedTransition) -> str:
         "speeding_began": f"drove too fast in {zone}{version}",
         "speeding_ended": f"no longer drove too fast in {zone}{version}",
     }
+
     return f"{told.guard_id} {words[told.kind]}"
 
 
@@ -94,6 +95,7 @@ def _reason(told: ExplainedTransition, clock: SiteClock) -> list[str]:
         ]
     if rule == "left":
         return ["They had left the zone."]
+
     shown = _speeds(told.evidence) if told.kind.startswith("speeding") else _distances(told)
     return [shown, _needed(told, clock)]
 
@@ -101,12 +103,16 @@ def _reason(told: ExplainedTransition, clock: SiteClock) -> list[str]:
 def _distances(told: ExplainedTransition) -> str:
     evidence = told.evidence
     where = DIRECTION[told.kind]
+
     if evidence.zone_kind == "forbidden" and told.kind.startswith("violation"):
         where = "inside" if told.kind == "violation_began" else "outside"
+
     fixes = [fix for fix in evidence.fixes if fix.distance_m is not None]
     many = _many(evidence.count, "fix in a row was", "fixes in a row were")
+
     if not fixes:
         return f"{many} {where}, too far away to measure."
+
     distances = ", ".join(f"{abs(fix.distance_m or 0.0):.0f}" for fix in fixes[:SHOWN_DISTANCES])
     more = " ..." if evidence.count > min(len(fixes), SHOWN_DISTANCES) else ""
     return f"{many} {where}, by {distances}{more} m, with error radii of {_radii(evidence.fixes)}."
@@ -126,15 +132,18 @@ def _needed(told: ExplainedTransition, clock: SiteClock) -> str:
         for parameter in PARAMETERS
         if parameter.why and (value := evidence.asked(parameter.field))
     )
+
     by = f"That was enough at {clock.time(told.confirmed_at)}"
     if evidence.rule == "seconds":
         return f"{by}: it went on for {evidence.seconds:.0f} s, and {evidence.seconds_needed:g} s were needed{held}."
+
     needed = _many(evidence.fixes_needed, "fix was needed", "fixes were needed")
     if evidence.weight_needed:
         needed += (
             f" with a weight of {evidence.weight_needed:g} together (the squares of their distances in error radii);"
             f" it was {evidence.weight:.1f}"
         )
+
     return f"{by}: {needed[0].lower()}{needed[1:]}{held}."
 
 

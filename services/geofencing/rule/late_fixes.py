@@ -144,6 +144,7 @@ class LateFixRepair:
         made: dict[bytes, tuple[ZoneTransition, bytes]] = {}
         looked_at: list[tuple[Position, Position]] = []
         is_over, self._reach = False, 2 * self._reach
+
         for stretch in _stretches(piece, kept):
             if stretch[-1].position <= self.through:
                 continue  # nothing differs here
@@ -157,10 +158,12 @@ class LateFixRepair:
         else:
             looked_at.append((self.through, until))
             self.through = max(self.through, until)
+
         # Transitions stand as they are where the record was not looked at.
         self._compare(made, [found for found in transitions if _is_within(found.position, looked_at)])
         if not is_over and until == END:
             self.belief = self._at
+
         return is_over or until == END
 
     def read_until(self) -> Position:
@@ -199,6 +202,7 @@ class LateFixRepair:
             made |= {transition.id: (transition, step.fix.key) for transition in step.transitions}
             if item.verdict != (step.in_geofence, step.violation) or item.implausible != implausible_of(step):
                 self.changes.steps.append(step)
+
         self.through = stretch[-1].position
         period = period_of(self.through[0])
         is_long = len(stretch) >= CHECKPOINT_FIXES and self.through not in kept
@@ -242,6 +246,7 @@ def repair(
         ahead,
         [found for found in transitions if found.position > after],
     )
+
     return mending.belief, mending.changes
 
 

@@ -121,15 +121,18 @@ def assess(
         return Plausibility("mock", {}, suspects)
     if not memory or _follows(fix, memory, suspects, settings):
         return PLAUSIBLE
+
     if suspects is not None and reachable(
         suspects.last, fix, seconds=(fix.at_us - suspects.last.at_us) / 1_000_000, max_speed_mps=limit
     ):
         together = TeleportSuspects(suspects.count + 1, suspects.first_at_us, fix)
     else:
         together = TeleportSuspects(1, fix.at_us, fix)
+
     seconds = (fix.at_us - together.first_at_us) / 1_000_000
     if together.count >= settings.relocate_fixes and seconds >= settings.relocate_s:
         return Plausibility(None, {}, None, relocated=True)
+
     return Plausibility("teleport", _jump(memory[-1], fix, limit), together)
 
 
@@ -147,11 +150,13 @@ def _follows(
     trusted = memory[-1]
     since_us = trusted.at_us if suspects is None else suspects.last.at_us
     seconds = (fix.at_us - since_us) / 1_000_000
+
     near_m = _at_most_m(trusted, fix) - trusted.own_m - fix.own_m
     if near_m <= settings.max_speed_mps and near_m <= settings.max_jump_m:
         return True
     if not reachable(trusted, fix, seconds=seconds, max_speed_mps=settings.max_speed_mps):
         return False
+
     return len(memory) < 2 or not too_sudden(  # noqa: PLR2004 - two make a pace
         memory[-2], trusted, fix, seconds=seconds, max_jump_m=settings.max_jump_m
     )

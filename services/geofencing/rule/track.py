@@ -82,6 +82,7 @@ class Judge:
                 if step.implausible is None:
                     step.transitions = self._conclude(guard, belief, step, near)
                 step.in_geofence, step.violation = belief.in_geofence, belief.violation
+
         return found
 
     def _sight(
@@ -111,9 +112,11 @@ class Judge:
 
         if relocated:
             belief.memory, trusted = (), None
+
         belief.memory = self._remembered(belief.memory, seen)
         memories.append(belief.memory)
         doubt = fix.speed is not None and doubted(fix.speed, seen, trusted, settings)
+
         return EvaluatedFix(fix, seen, trusted, None, detail, doubt)
 
     def _remembered(
@@ -133,6 +136,7 @@ class Judge:
             max(step.seen.own_m, scatter or 0.0)
             for step, scatter in zip(steps, scatters_m(memories), strict=True)
         ]
+
         near = self._zones.near_many(
             [step.seen.lat for step in steps],
             [step.seen.lon for step in steps],
@@ -152,12 +156,14 @@ class Judge:
         verdict = FixVerdict(guard, step, belief.zones, self._settings)
         for zone, d in self._concerned(guard, belief, step.fix, at, near):
             verdict.zone(zone, d)
+
         verdict.gone()
         required = verdict.required_near or self._required.any_in_force(guard, at)
         belief.within = verdict.within(belief.within, required=required)
         belief.violation = verdict.violation(before=belief.violation, within=belief.within)
         belief.in_geofence = verdict.in_geofence
         belief.zones = verdict.held
+
         return tuple(verdict.transitions)
 
     def _concerned(
@@ -171,8 +177,10 @@ class Judge:
                 zone = self._zones.holding(zone_id, at)
                 if zone is not None and applies(zone, guard):
                     found.append((zone, distance_m(zone, fix.lat, fix.lon)))
+
         if len(found) > 1:
             found.sort(key=lambda pair: pair[0].zone_id)
+
         return found
 
 
@@ -184,6 +192,7 @@ def _stays(guard: ZoneSubject, belief: Belief, near: Near, at: datetime) -> bool
     """
     if len(near) != 1 or len(belief.zones) != 1 or belief.violation or belief.within != BELIEVED_WITHIN:
         return False
+
     zone, d = near[0]
     held = belief.zones.get(zone.zone_id)
     return (
@@ -201,6 +210,7 @@ def _copy(belief: Belief | None) -> Belief:
     """Copy a belief. When a step fails, the belief of the caller must stay as it was."""
     if belief is None:
         return Belief()
+
     return Belief(
         belief.last_at,
         belief.last_key,

@@ -100,6 +100,7 @@ class TrialSide:
                     count += 1
                     seconds += (ended - max(began, since)).total_seconds()
                 began = None
+
         return ViolationTotals(count=count, seconds=seconds)
 
     def moment(self, guard_id: str, found: ZoneTransition) -> OneSidedTransition:
@@ -114,6 +115,7 @@ class TrialSide:
             confirmed_at=found.confirmed_at,
             evidence=found.evidence,
         )
+
         return OneSidedTransition(
             kind=found.kind,
             zone_id=found.zone_id,
@@ -157,6 +159,7 @@ class GuardTrial:
         before, after = (self._told(side) for side in (self._today, self._edited))
         lost, gained, shifted = _matched(before, after)
         name = self._guard.guard_id
+
         return GuardChanges(
             guard_id=name,
             fixes=self._count,
@@ -204,6 +207,7 @@ def _matched(
         both = {found.at for found in ours} & {found.at for found in theirs}
         ours = [found for found in ours if found.at not in both]
         theirs = [found for found in theirs if found.at not in both]
+
         for found in ours:
             other = next((item for item in theirs if abs(item.at - found.at) <= SAME), None)
             if other is None:
@@ -211,7 +215,9 @@ def _matched(
             else:
                 theirs.remove(other)
                 shifted.append((found, other))
+
         gained += theirs
+
     return (
         sorted(lost, key=_order),
         sorted(gained, key=_order),

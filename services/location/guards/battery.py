@@ -71,8 +71,10 @@ def _condition(rule: BatteryRule, fix: Fix, *, low: bool, tenant_id: int, site_i
     dedup_key = f"{rule.alert}:{origin.source_id}:{rule.name}"
     shown = f"{fix.battery:g}"
     message = f"Battery at {shown} %" if low else f"Battery back at {shown} %"
+
     if low and rule.message is not None:
         message = rule.message.replace("{value}", shown)
+
     return Condition(
         tenant_id=tenant_id,
         source_id=origin.source_id,

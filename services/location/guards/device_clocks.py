@@ -52,6 +52,7 @@ def correct(fixes: Sequence[Fix], clock: SourceClock, heard: Heard | None) -> Co
     """
     if all(needs_no_correction(fix.origin, clock) for fix in fixes):
         return CorrectedFixes(list(fixes), clock)
+
     found = list(fixes)
     received = sorted(range(len(fixes)), key=lambda n: _receipt(fixes[n].origin))
     for n in received:
@@ -64,6 +65,7 @@ def correct(fixes: Sequence[Fix], clock: SourceClock, heard: Heard | None) -> Co
                 found[n] = with_time(fixes[n], at)
         if heard is None or at >= heard[0]:
             heard = (at, origin.received_at)
+
     return CorrectedFixes(found, clock)
 
 

@@ -59,9 +59,11 @@ def conclude(
             told, began = True, step
         elif told and count == 0.0:
             told, ended = False, step
+
     after = RememberedJumps(count, told)
     if told == before.told:
         return after, None
+
     changed_by = began if told else ended
     assert changed_by is not None, "a step changed it"
     return after, _condition(changed_by, met=told, guard_id=guard_id, tenant_id=tenant_id, site_id=site_id)
@@ -73,6 +75,7 @@ def _condition(
     fix = step.fix
     dedup_key = f"{AlertType.EQUIPMENT_FAILURE}:{guard_id}:two_devices"
     message = f"{guard_id} is reported from one place again"
+
     detail: dict[str, float] = {}
     if met:
         distance_m = step.detail["distance_m"]
@@ -81,10 +84,12 @@ def _condition(
             "believed_lat": step.detail["from_lat"],
             "believed_lon": step.detail["from_lon"],
         }
+
         message = (
             f"{guard_id} is reported from two places in turn, {distance_m / 1000:.1f} km apart: two devices report for"
             " this guard, or the receiver is broken. Only one place is shown: find out which device the guard carries."
         )
+
     return Condition(
         tenant_id=tenant_id,
         source_id=guard_id,

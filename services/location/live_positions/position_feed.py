@@ -87,6 +87,7 @@ class PositionFeed:
             eventlet.sleep(LEFT_ALONE_S)
         else:
             metrics.task_success.labels(TASK).inc()
+
         metrics.task_duration.labels(TASK).observe(time.perf_counter() - started_s)
 
     def show(self) -> None:

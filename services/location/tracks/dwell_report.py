@@ -80,6 +80,7 @@ class DwellReport:
             **period._asdict(),
             "limit": MAX_CROSSINGS + 1,
         }
+
         values["earliest"] = period.since - LOOKBACK if guard_id is None else LONG_AGO
         with self._database.of(tenant_id, snapshot=True) as connection:
             found = connection.execute(OF_ALL if guard_id is None else OF_ONE, values).all()
@@ -91,12 +92,14 @@ class DwellReport:
             crossings = [ZoneCrossing(row.guard_id, row.zone_id, row.at, row.entered) for row in found]
             last = _last_fixes(connection, tenant_id, crossings)
             zones = {row.zone_id: row for row in connection.execute(ZONES, {"tenant_id": tenant_id})}
+
         spent = by_day(
             stays(crossings, last, since=period.since, until=period.until),
             {zone_id: row.time_zone for zone_id, row in zones.items()},
         )
         rows = [row for row in spent if wanted is None or row.day == wanted]
         names = {zone_id: row.name for zone_id, row in zones.items()}
+
         return {"days": _named(rows[:limit], names), "truncated": len(rows) > limit}
 
 

@@ -66,6 +66,7 @@ def stays(
             inside.setdefault(key, crossing.at)
         elif (begin := inside.pop(key, None)) is not None:
             yield from _cut(ZoneStay(*key, begin, crossing.at, False), since, until)
+
     for (guard_id, zone_id), begin in inside.items():
         end = last_fixes.get(guard_id, begin)
         yield from _cut(ZoneStay(guard_id, zone_id, begin, max(begin, end), True), since, until)
@@ -84,6 +85,7 @@ def by_day(found: Iterable[ZoneStay], time_zones: dict[int, str]) -> list[DwellD
     """
     seconds: dict[tuple[str, int, date], float] = defaultdict(float)
     count: dict[tuple[str, int, date], int] = defaultdict(int)
+
     still: set[tuple[str, int, date]] = set()
     for stay in found:
         zone = ZoneInfo(time_zones.get(stay.zone_id, "UTC"))
@@ -93,6 +95,7 @@ def by_day(found: Iterable[ZoneStay], time_zones: dict[int, str]) -> list[DwellD
             count[key] += 1
             if stay.open:
                 still.add(key)
+
     return [
         DwellDay(
             guard_id=key[0],

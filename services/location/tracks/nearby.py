@@ -135,6 +135,7 @@ class NearbyGuards:
             f" WHERE s.tenant_id = :tenant_id AND {WITHIN[area.radius_m is not None]}"
             " ORDER BY s.guard_id LIMIT :limit"
         )
+
         values = {"tenant_id": tenant_id, "area": area.wkb, "radius_m": area.radius_m, "limit": limit}
         with self._database.of(tenant_id) as connection:
             return [dict(row) for row in connection.execute(query, values).mappings()]
@@ -157,20 +158,25 @@ class NearbyGuards:
         """
         check_limit(limit, most=MAX_NEAREST)
         place = search_area.check_place(lat, lon)
+
         if (
             isinstance(max_age_s, bool)
             or not isinstance(max_age_s, int | float)
             or not 0 < max_age_s <= MAX_AGE_S
         ):
             raise Refused(f"max_age_s must be a number of seconds above 0, at most {MAX_AGE_S:g}")
+
         values = {"tenant_id": tenant_id, "lat": place[0], "lon": place[1], "busy": sorted(busy)}
         values |= {"max_age_s": max_age_s, "limit": limit}
+
         with self._database.of(tenant_id) as connection:
             free = _nearest(connection, FREE, values)
             others = _nearest(connection, OTHERS, {**values, "limit": LEFT_OUT}) if explain else []
+
         answer: dict[str, Any] = {"guards": [_shown(row) for row in free]}
         if explain:
             answer["left_out"] = [{**_shown(row), "reasons": _reasons(row, max_age_s)} for row in others]
+
         return answer
 
 

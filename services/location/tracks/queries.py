@@ -121,6 +121,7 @@ class TrackQueries:
         period = as_period(since, until, longest=LONGEST_TRACK)
         most = check_limit_of("max_points", max_points, most=MAX_POINTS)
         values: dict[str, Any] = {"tenant_id": tenant_id, "guard_id": guard_id, **period._asdict()}
+
         with self._database.of(tenant_id) as connection:
             _check_guard(connection.execute(GUARD, values).first(), guard_id, tenant_id)
             changes = connection.execute(CHANGES, {**values, "limit": MAX_CHANGES}).all()
@@ -131,6 +132,7 @@ class TrackQueries:
             if count > READ_POINTS:
                 found = sorted(connection.execute(POINTS, values), key=attrgetter("number"))
                 count = found[0].total
+
         return {
             "guard_id": guard_id,
             **period._asdict(),
@@ -158,14 +160,17 @@ class TrackQueries:
         values: dict[str, Any] = {"guard_id": guard_id, "zone_id": zone_id}
         values |= {name: None if at is None else as_time(at, what=name) for name, at in _named(since, until)}
         wanted = [FILTERS[name] for name, value in values.items() if value is not None]
+
         if not superseded:
             wanted.append("t.superseded_at IS NULL")
+
         place, place_values = beyond(TRANSITION_ORDER, after)
         query = text(
             f"SELECT {TRANSITION_COLUMNS} {FROM_TRANSITIONS}"
             f" WHERE {' AND '.join(['t.tenant_id = :tenant_id', place, *wanted])}"
             f" {TRANSITION_ORDER.clause} LIMIT :limit"
         )
+
         values |= {"tenant_id": tenant_id, "limit": limit, **place_values}
         with self._database.of(tenant_id) as connection:
             return [_plain(row) for row in connection.execute(query, values).mappings()]
@@ -202,6 +207,7 @@ class TrackQueries:
         place, place_values = beyond(IMPLAUSIBLE_ORDER, after)
         conditions = " AND ".join([place, *wanted])
         query = text(IMPLAUSIBLE.format(wanted=conditions, order=IMPLAUSIBLE_ORDER.clause))
+
         with self._database.of(tenant_id) as connection:
             return [_plain(row) for row in connection.execute(query, values | place_values).mappings()]
 

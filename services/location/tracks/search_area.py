@@ -37,6 +37,7 @@ def parse(shape: object) -> SearchArea:
     """
     if not isinstance(shape, dict):
         raise Refused('shape must be a GeoJSON object, such as {"type": "Polygon", "coordinates": [...]}')
+
     kind, coordinates = shape.get("type"), shape.get("coordinates")
     if kind == "Point":
         lon, lat = _place(coordinates, "shape.coordinates")
@@ -45,6 +46,7 @@ def parse(shape: object) -> SearchArea:
         return _checked([coordinates])
     if kind == "MultiPolygon":
         return _checked(_list(coordinates, "shape.coordinates"))
+
     raise Refused(f"shape.type must be Polygon, MultiPolygon, or Point with radius_m, not {kind!r}")
 
 
@@ -57,6 +59,7 @@ def _checked(polygons: list[Any]) -> SearchArea:
     listed = [ring for rings in polygons if isinstance(rings, list | tuple) for ring in rings]
     places = sum(len(ring) for ring in listed if isinstance(ring, list | tuple))
     check_counts(corners=places, rings=len(listed), field="shape", noun=NOUN)
+
     drawn = [_rings(rings, f"shape.coordinates[{number}]") for number, rings in enumerate(polygons)]
     if not drawn:
         raise Refused("shape.coordinates do not make a polygon: it has no polygon")
@@ -69,6 +72,7 @@ def _checked(polygons: list[Any]) -> SearchArea:
     area = made[0] if len(made) == 1 else MultiPolygon(made)
     if not area.is_valid:
         raise Refused(f"shape.coordinates do not make a polygon: {shapely.is_valid_reason(area)}")
+
     return SearchArea(shapely.to_wkb(area), None)
 
 
@@ -85,6 +89,7 @@ def _check_reach(places: list[tuple[float, float]]) -> None:
     points = np.column_stack([np.cos(lats) * np.cos(lons), np.cos(lats) * np.sin(lons), np.sin(lats)])
     middle = points.mean(axis=0)
     length = float(np.linalg.norm(middle))
+
     nearest = float((points @ middle).min()) / length if length > 0 else -1.0
     if nearest < math.cos(math.radians(MAX_REACH_DEGREES)):
         raise Refused(

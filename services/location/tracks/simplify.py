@@ -86,21 +86,26 @@ def _prominence(points: Sequence[StoredTrackPoint]) -> list[float]:
     worth = {index: area for area, index in heap}
     heapq.heapify(heap)
     so_far = 0.0
+
     for end in (kept[:1] + kept[-1:]) if kept else []:
         found[end] = math.inf
+
     while heap:
         area, index = heapq.heappop(heap)
         if worth.get(index) != area:
             continue  # its neighbour went, and the point was put in again
+
         so_far = max(so_far, area)
         found[index] = so_far
         del worth[index]
+
         left, right = before.pop(index), after.pop(index)
         after[left], before[right] = right, left
         for beside in (left, right):
             if beside in worth:
                 worth[beside] = _triangle(points, before[beside], beside, after[beside])
                 heapq.heappush(heap, (worth[beside], beside))
+
     return found
 
 

@@ -279,6 +279,7 @@ class FairHandler(ShardedHandler):
         if shard.is_leaving:  # RabbitMQ delivers it to another process
             leave()
             return
+
         if self.pauses.is_paused(self.queue.name) and not self.pauses.is_tried(self.queue.name, message):
             again = partial(self._accept, bytes(message.body), message)
             self.pauses.hold(self.queue.name, message, again)

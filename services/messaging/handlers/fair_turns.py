@@ -73,9 +73,11 @@ class FairTurns(Generic[T]):
         """
         if self._running >= self._places:
             return None
+
         turns = next((turns for turns in self._turns if turns), None)
         if turns is None:
             return None
+
         tenant_id = next(iter(turns))
         mine = self._tenants[tenant_id]
         source, _ = mine.ready.popitem(last=False)
@@ -85,6 +87,7 @@ class FairTurns(Generic[T]):
         del turns[tenant_id]
         mine.running.add(source)
         self._set_turn(tenant_id, mine)
+
         return Sender(tenant_id, source), item
 
     def leave(self, sender: Sender) -> None:
@@ -93,6 +96,7 @@ class FairTurns(Generic[T]):
         self._running -= 1
         self._turns_of(mine).pop(sender.tenant_id, None)
         mine.running.remove(sender.source)
+
         if mine.items[sender.source]:
             mine.ready[sender.source] = None
         else:

@@ -176,6 +176,7 @@ class ShardConsumer(EventQueueConsumer):
         is_changed = members != self._known
         if self._is_withdrawn or (not is_changed and now_s - self._looked_s < LOOK_S):
             return
+
         self._looked_s, self._known = now_s, members
         for provider in self._consumers:
             wanted = owners(provider.shard_count, members)
@@ -235,9 +236,11 @@ class ShardConsumer(EventQueueConsumer):
         if message.content_type != EVENT_CONTENT_TYPE:
             self.on_decode_error(message, TypeError(f"content type {message.content_type!r}"))
             return
+
         shard.has_taken = True
         if shard.is_leaving or channel is not shard.channel:
             return  # the channel will be closed: the event goes back with the others
+
         message.delivery_info["queue"] = shard.queue.name
         body = message.body if isinstance(message.body, bytes) else bytes(message.body)
         provider.receive(TakenEvent(shard, body, message, time.monotonic()))
@@ -439,6 +442,7 @@ class ShardHandler(ShardedHandler):
         if fault is not None:
             self._fail(item, fault)
             return []
+
         found: list[TakenEvent] = ended.wait()
         return found
 
@@ -453,6 +457,7 @@ class ShardHandler(ShardedHandler):
             part = parts.pop()
             if not part:
                 continue
+
             started = time.perf_counter()
             error = self._work([event for _, event in part], part[0].item.message)
             if error is None:
@@ -467,6 +472,7 @@ class ShardHandler(ShardedHandler):
             else:
                 log.warning("event_batch_divided", task=self.method_name, events=len(part), error=repr(error))
                 parts += [part[len(part) // 2 :], part[: len(part) // 2]]
+
         return []
 
     def _decoded_of(self, items: Sequence[TakenEvent]) -> list[_Decoded]:
@@ -487,9 +493,11 @@ class ShardHandler(ShardedHandler):
         metrics.task_duration.labels(self.method_name).observe(time.perf_counter() - started)
         metrics.task_success.labels(self.method_name).inc()
         self._note_success(items)
+
         last: dict[str, TakenEvent] = {}
         for item in items:
             last[item.shard.queue.name] = item
+
         counts = Counter(item.shard.queue.name for item in items)
         for queue, item in last.items():
             metrics.event_settled.labels(queue).inc(counts[queue])
@@ -539,6 +547,7 @@ class ShardHandler(ShardedHandler):
                 )
             else:
                 left.append(item)
+
         metrics.task_failure.labels(self.method_name, type(outage).__name__).inc()
         if self._pause is None:
             self._pause = _HandlerPause(outage.server)
@@ -549,6 +558,7 @@ class ShardHandler(ShardedHandler):
             self._show_paused(self._pause, 0)
             self._pause.server = outage.server
             self._show_paused(self._pause, 1)
+
         return left
 
     def _show_paused(self, pause: _HandlerPause, value: int) -> None:
@@ -567,6 +577,7 @@ class ShardHandler(ShardedHandler):
             if self._gets_through():
                 break
             pause_s = trial_pause_s = min(trial_pause_s * 2, LONGEST_TRIAL_PAUSE_S)
+
         self._pause = None
         self._show_paused(pause, 0)
         lasted_s = round(time.monotonic() - pause.began_s, 1)
@@ -621,6 +632,7 @@ class ShardHandler(ShardedHandler):
             for _, items in taken
             for item in items
         ]
+
         try:
             self.shared.outlet.send(letters)
         except Unavailable as error:
@@ -631,6 +643,7 @@ class ShardHandler(ShardedHandler):
             for _, items in taken:
                 for item in items:
                     self.queue_consumer.ack_message(item.message)
+
         self.lines.leave(taken)
 
 

@@ -111,17 +111,20 @@ class RequestBody(wsgi.Input):
     def _some(self, length: int) -> bytes:
         if self._ended:
             return b""
+
         if self._started_s is None:
             self._started_s = time.monotonic()
             if self.should_send_hundred_continue:
                 self.send_hundred_continue_response()
                 self.is_hundred_continue_response_sent = True
+
         try:
             data = self._of_chunk(length) if self.chunked_input else self._of_length(length)
         except (BadRequest, RequestTimeout):
             self._ended = True
             self._close_connection()
             raise
+
         # eventlet returns at once while bytes are there. Without this, one large body delays all
         # other requests.
         eventlet.sleep(0)
@@ -140,10 +143,12 @@ class RequestBody(wsgi.Input):
                 self._skip_trailers()
                 self._ended = True
                 return b""
+
         data = self._take(min(length, self._chunk_left, READ_BYTES))
         self._chunk_left -= len(data)
         if not self._chunk_left and self._line() != b"\r\n":
             raise BadRequest("a chunk is longer than it says")
+
         return data
 
     def _next_chunk(self) -> int:
@@ -179,15 +184,19 @@ class RequestBody(wsgi.Input):
         allowed_s = min(self._timeout_s, self._grace_s + self._taken_bytes / MIN_RATE_BYTES)
         left_s = started_s + allowed_s - time.monotonic()
         late = RequestTimeout("the body came too slowly")
+
         if left_s <= 0:
             raise late
+
         try:
             with eventlet.Timeout(left_s, late):
                 data = read()
         except (ConnectionError, TimeoutError) as error:
             raise ClientDisconnected from error
+
         if not data:
             raise ClientDisconnected
+
         self._taken_bytes += len(data)
         return data
 

@@ -31,12 +31,14 @@ def head_fault(request_line: bytes, lines: Sequence[bytes]) -> str | None:
         return "the request line must be METHOD /path HTTP/1.1"
     if not lines or lines[-1] != b"\r\n":
         return "the head must end with an empty line"
+
     fields: dict[bytes, list[bytes]] = {}
     for line in lines[:-1]:
         field = FIELD_LINE.fullmatch(line)
         if field is None:
             return "a header must be one line, `Name: value`, without control characters"
         fields.setdefault(field["name"].lower(), []).append(field["value"].strip(b" \t"))
+
     return _host_fault(request, fields.get(b"host", [])) or _framing_fault(request, fields)
 
 
@@ -61,4 +63,5 @@ def _framing_fault(request: re.Match[bytes], fields: dict[bytes, list[bytes]]) -
         return "Transfer-Encoding must be `chunked`"
     if encodings and (request["minor"] == b"0" or request["method"] not in WITH_BODY):
         return f"a {request['method'].decode()} request of HTTP/1.{request['minor'].decode()} has no chunked body"
+
     return None

@@ -82,18 +82,21 @@ def problem(error: BaseException, *, status: int | None = None) -> Response:
     status = status or next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
     if isinstance(error, HTTPException) and error.code:
         status = error.code
+
     detail = str(error) if status != 500 else "internal error; see the log of the service"
     body = {
         "type": "about:blank",
         "title": type(error).__name__ if status != 500 else "Error",
         "status": status,
     }
+
     response = Response(
         msgspec.json.encode({**body, "detail": detail}),
         status=status,
         content_type="application/problem+json",
         headers={"Cache-Control": "no-store"},
     )
+
     # Headers that RFC 9110 requires: sections 15.5.2 and 15.5.6.
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="vigil"'
@@ -101,6 +104,7 @@ def problem(error: BaseException, *, status: int | None = None) -> Response:
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+
     return response
 
 
@@ -187,12 +191,15 @@ class PromptProtocol(HttpOnlyProtocol):
         """Return False when the head was refused, and the refusal written."""
         head = HeadLines(self.rfile)
         self.rfile = head
+
         if not super().parse_request():
             self._lingers = True
             return False
+
         fault = head_fault(self.raw_requestline, head.lines)
         if fault is None:
             return True
+
         security_events.note("request_malformed", detail=fault)
         self._refuse(fault)
         return False
@@ -205,6 +212,7 @@ class PromptProtocol(HttpOnlyProtocol):
             f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
             f"Content-Type: application/problem+json\r\nContent-Length: {len(content)}\r\n\r\n"
         )
+
         self.wfile.write(head.encode() + content)
         self.close_connection = 1
         self._lingers = True
@@ -223,6 +231,7 @@ class PromptProtocol(HttpOnlyProtocol):
             grace_s=self.server.head_timeout_s,
             close_connection=self._announce_end,
         )
+
         environ["wsgi.input"] = environ["eventlet.input"] = body
         environ["wsgi.input_terminated"] = True
         return environ
@@ -256,6 +265,7 @@ class PromptProtocol(HttpOnlyProtocol):
         result = self.server.app(environ, start)
         patience_s = self.server.answer_timeout_s + size_bytes / MIN_RATE_BYTES
         self._answer_patience = eventlet.spawn_after(patience_s, self._cut_off)
+
         return result
 
     def _cut_off(self) -> None:
@@ -308,6 +318,7 @@ class SoleWebServer(WebServer):
     def start(self) -> None:
         if self._starting:
             return
+
         self._starting = True
         noc = self._config.noc
         port, variable = noc.port_of(self.container.service_name)
@@ -317,6 +328,7 @@ class SoleWebServer(WebServer):
             per_address=noc.connections_per_address,
             total=max(1, min(noc.connections, workers - SPARE_WORKERS)),
         )
+
         self._forwarded = ConnectionCounts(per_address=noc.connections_per_address)
         self._noted = TokenBuckets(count=1, window_s=NOTED_EVERY_S)
         self._rates = RequestRates(noc.address_requests, event="address_requests_limited")
@@ -337,6 +349,7 @@ class SoleWebServer(WebServer):
                 log.warning("connection_not_accepted", error=str(error))
                 eventlet.sleep(ACCEPT_PAUSE_S)
                 continue
+
             sock.settimeout(self._serv.socket_timeout)
             holder = self._holder(address[0])
             if self._connections.open(holder):
@@ -344,6 +357,7 @@ class SoleWebServer(WebServer):
             else:
                 self._note_limited(address[0])
                 _turn_away(sock)
+
             accepted += 1
             if accepted % ACCEPTED_AT_ONCE == 0:
                 eventlet.sleep(0)  # in a flood of connections, other threads get their turn
@@ -381,11 +395,13 @@ class SoleWebServer(WebServer):
         client = client_of(peer, environ.get("HTTP_X_FORWARDED_FOR", ""), trusted=self._proxies)
         holder = holder_of(client)
         self._rates.take(holder, whose=f"address {client}")
+
         if self._holder(peer) is not None:
             yield
             return
         if not self._forwarded.open(holder):
             raise TooMany.after(5, f"address {client} has too many requests open; try again in 5 s")
+
         try:
             yield
         finally:
@@ -404,9 +420,11 @@ class SoleWebServer(WebServer):
             log_output=False,
             socket_timeout=SOCKET_TIMEOUT_S,
         )
+
         server.head_timeout_s = noc.handshake_timeout_s
         server.body_timeout_s = noc.body_timeout_s
         server.answer_timeout_s = noc.answer_timeout_s
+
         return server
 
     def get_wsgi_app(self) -> Any:
@@ -446,10 +464,12 @@ def _listen(host: str, port: int, variable: str) -> Any:
             if said:
                 sd_notify.notify("STATUS=", f"{sd_notify.BLOCKED}=")
             return sock
+
         problem = port_owner.sentence(port, f"end that program, or set {variable} to another port")
         if problem != said:
             log.error("port_not_opened", problem=problem)
             said = problem
+
         # Sent each second: it keeps systemd from ending a start that takes long.
         sd_notify.notify(
             f"STATUS={problem}", f"{sd_notify.BLOCKED}={problem}", "EXTEND_TIMEOUT_USEC=15000000"
@@ -519,10 +539,12 @@ class UpgradeRoute(HttpRequestHandler):
         session = self.container._worker_threads[context]
         self._sessions.add(session)
         session.link(self._sessions.discard)
+
         try:
             response = ended.wait()
         except Exception as error:
             response = problem(error)
+
         return response if response is not None else _taken_over
 
 

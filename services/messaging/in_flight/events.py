@@ -91,6 +91,7 @@ class InFlightEvents(SharedExtension):
 
         if strikes:
             log.warning("event_isolated", queue=queue, strikes=strikes)
+
         self._turns.enter(start, alone=bool(strikes))
         return None
 
@@ -109,9 +110,11 @@ class InFlightEvents(SharedExtension):
         ready = Event()
         self._turns.enter(ready.send, alone=False)
         ready.wait()
+
         hands = [self._free.pop() for _ in events[: len(self._free)]]
         for hand, (queue, message) in zip(hands, events, strict=False):
             self._marker.take(poison.digest(queue, _identity(message)), hand)
+
         try:
             yield
         finally:

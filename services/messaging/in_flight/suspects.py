@@ -39,6 +39,7 @@ class SuspectTurns:
     def _start_next(self) -> None:
         if self._is_starting:  # a message that is done at once calls `leave` within its start
             return
+
         self._is_starting = True
         try:
             while self._waiting:

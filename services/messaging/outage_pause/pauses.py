@@ -143,11 +143,13 @@ class Pauses(SharedExtension):
         if pause is not None and was_tried:
             self._end_trial(pause, got_through=False)
             self._wait_for(queue, pause, error.server)
+
         blame = self._blame.setdefault(queue, OutageBlame())
         if blame.meet(id_of(message), time.monotonic(), alone=was_tried and error.hung_up):
             return Blamed(f"the server closed the connection each time that this event was handled: {error}")
         if pause is None:
             pause = self._begin(queue, error)
+
         pause.held.append(HeldEvent(message, again, time.monotonic()))
         return None
 
@@ -195,10 +197,12 @@ class Pauses(SharedExtension):
             if self._gets_through(pause):
                 break
             pause_s = trial_pause_s = min(trial_pause_s * 2, LONGEST_TRIAL_PAUSE_S)
+
         del self._pauses[queue]
         metrics.consumer_paused.labels(queue, pause.server).set(0)
         lasted_s = round(time.monotonic() - pause.began_s, 1)
         log.info("consumer_resumed", queue=queue, server=pause.server, held=len(pause.held), after_s=lasted_s)
+
         for held in pause.held:
             if not held.is_stale:
                 self.container.spawn_managed_thread(held.again)
@@ -219,11 +223,14 @@ class Pauses(SharedExtension):
         pause.held = deque(held for held in pause.held if not held.is_stale)
         if not pause.held:
             return True
+
         held = pause.held.popleft()
         pause.outcome, pause.tried = Event(), held.message
         self.container.spawn_managed_thread(held.again)
+
         with eventlet.Timeout(TRIAL_S, False):
             return bool(pause.outcome.wait())
+
         pause.tried = None
         return True
 
@@ -238,6 +245,7 @@ class Pauses(SharedExtension):
         old = [held for held in pause.held if held.since_s < oldest_s and not held.is_stale]
         if not old:
             return
+
         exchange = retry_exchange_name(min(self._config.amqp.retry_delays_s))
         letters = [
             EncodedMessage(
@@ -249,14 +257,17 @@ class Pauses(SharedExtension):
             )
             for held in old
         ]
+
         try:
             self.outlet.outlet.send(letters)
         except Unavailable as error:
             log.warning("held_events_not_returned", queue=queue, error=str(error))
             return
+
         for held in old:
             if not held.is_stale:
                 held.message.ack()
+
         handed_back = {id(held.message) for held in old}
         pause.held = deque(held for held in pause.held if id(held.message) not in handed_back)
 
@@ -290,6 +301,7 @@ class _Question:
                 # The server answers with an error. A tried event shows whether that matters.
                 log.warning("server_check_failed", error=repr(error))
             return True
+
         return False
 
 

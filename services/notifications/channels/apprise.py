@@ -65,6 +65,7 @@ class _Call:
             if self.failure is None or not self.failure.permanent:
                 self.failure = http_client.failure_of(error, provider=self._provider)
             raise requests.RequestException(str(self.failure)) from error
+
         self._note(HttpResponse(response.status_code, response.headers, response.content))
         return response
 
@@ -133,6 +134,7 @@ class AppriseChannel:
         fault = url_fault(url)
         if fault is not None:
             raise SendFailed(f"apprise: {fault}", kind="forbidden_address", permanent=True)
+
         plugin = self._plugin(url, scheme)
         with self._calling(url, scheme) as call:
             try:
@@ -144,11 +146,13 @@ class AppriseChannel:
                     )
             except Exception as error:  # plugins have many authors, and raise anything
                 raise call.failed(http_client.failure_of(error, provider=f"apprise: {scheme}")) from error
+
         # A plugin with nothing to do (an alert of "information" closes what is open) reports
         # success too.
         if not taken or not call.taken:
             text = f"apprise: {scheme} did not accept it"
             raise call.failed(SendFailed(text, kind="refused", maybe_sent=call.made > 0, of_recipient=True))
+
         return AcceptedMessage(provider_ref=outgoing.reference)
 
     def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:  # noqa: ARG002
@@ -167,10 +171,12 @@ class AppriseChannel:
             raise SendFailed(
                 f"apprise: this {scheme}:// URL is not complete", kind="invalid_recipient", permanent=True
             )
+
         for mark in ("qsd", "qsd+", "qsd-", "qsd:"):
             fault = options_fault(scheme, found.get(mark) or {})
             if fault is not None:
                 raise SendFailed(f"apprise: {fault}", kind="forbidden_address", permanent=True)
+
         asset = apprise.AppriseAsset(
             async_mode=False, http_redirects=False, secure_logging=True, storage_mode="memory"
         )
@@ -179,6 +185,7 @@ class AppriseChannel:
             raise SendFailed(
                 f"apprise: this {scheme}:// URL is not complete", kind="invalid_recipient", permanent=True
             )
+
         _guard(type(plugin))
         return plugin
 
@@ -222,6 +229,7 @@ def _guard(plugin: type) -> None:
         if hasattr(module, "requests"):
             module.requests = GUARDED  # type: ignore[attr-defined]
             guarded += 1
+
     if guarded <= len(ALSO_BY_REQUESTS):
         raise SendFailed(
             f"apprise: {plugin.__name__} makes its requests in a way that cannot be guarded",

@@ -72,6 +72,7 @@ class FcmChannel:
             http_client.check(
                 answer, provider=self.name, permanent=permanent, said=said, limits_recipient=True
             )
+
         try:
             return AcceptedMessage(provider_ref=msgspec.json.decode(answer.body, type=FcmMessage).name)
         except msgspec.DecodeError as error:
@@ -88,6 +89,7 @@ class FcmChannel:
         """
         if not self._refreshing.acquire(timeout=self._deadline_s):
             raise SendFailed("fcm: no access token: Google did not answer in time", kind="timeout")
+
         try:
             with self._client.session(deadline_s=self._deadline_s) as session:
                 if not self._credentials.valid:
@@ -115,6 +117,7 @@ def message_of(outgoing: OutgoingMessage) -> dict[str, Any]:
     to = {"token": outgoing.recipient} if topic == outgoing.recipient else {"topic": topic}
     priority, apns = ("high", "10") if outgoing.urgent else ("normal", "5")
     collapse = outgoing.reference
+
     return {
         **to,
         "notification": {"title": outgoing.subject[:200], "body": outgoing.text[:MAX_BODY]},

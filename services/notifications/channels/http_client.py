@@ -59,6 +59,7 @@ def failure_of(error: Exception, *, provider: str) -> SendFailed:
         return SendFailed(said, kind="invalid_recipient", permanent=True)
     if isinstance(error, requests.exceptions.ConnectionError) and never_connected(error):
         return SendFailed(said, kind="unreachable")
+
     return SendFailed(said, kind="dropped", maybe_sent=True)
 
 
@@ -86,6 +87,7 @@ def check(
     status = answer.status
     if 200 <= status < 300:
         return
+
     text = f"{provider} answered {status}" + (f": {said[:300]}" if said else "")
     if status == 429:
         raise SendFailed(
@@ -94,10 +96,12 @@ def check(
             retry_after_s=_retry_after_s(answer),
             of_recipient=limits_recipient,
         )
+
     if status in (401, 403) and not permanent:
         raise SendFailed(text, kind="not_authorized")
     if status >= 500:
         raise SendFailed(text, kind="server_error", maybe_sent=status not in NOT_ACTED)
+
     kind = "invalid_recipient" if permanent else "refused"
     raise SendFailed(text, kind=kind, permanent=permanent, of_recipient=True)
 

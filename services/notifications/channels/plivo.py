@@ -87,6 +87,7 @@ class Plivo(Provider):
             [taken] = msgspec.json.decode(answer.body, type=PlivoQueued).message_uuid
         except (msgspec.DecodeError, ValueError) as error:
             raise SendFailed("plivo's answer cannot be read", kind="bad_answer", maybe_sent=True) from error
+
         return AcceptedMessage(provider_ref=taken)
 
     def is_signed(self, callback: Callback) -> bool:
@@ -100,6 +101,7 @@ class Plivo(Provider):
     def status_report(self, callback: Callback) -> StatusReport | None:
         params = callback.params
         status = params.get("Status", "")
+
         state = STATES.get(status.lower())
         if state is None:
             return None
@@ -134,11 +136,13 @@ class Plivo(Provider):
 
         if status_url := self.status_url(outgoing.reference):
             message |= {"url": status_url, "method": "POST"}
+
         if outgoing.template_id and self.text("plivo_dlt_entity_id"):
             message |= {
                 "dlt_entity_id": self.text("plivo_dlt_entity_id"),
                 "dlt_template_id": outgoing.template_id,
             }
+
         return message
 
 

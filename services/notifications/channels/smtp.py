@@ -45,24 +45,30 @@ class SmtpChannel:
     def __init__(self, url: str, *, name: str = "smtp", deadline_s: float = 15.0) -> None:
         self.name = name
         self._deadline_s = deadline_s
+
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
             raise Misconfigured(f"SMTP_URL is not a URL ({error}); {HELP}") from error
+
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
             raise Misconfigured(f"SMTP_URL is not a URL of a mail server; {HELP}")
+
         options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         self._implicit_tls = parts.scheme == "smtps"
         self._host, self._port = parts.hostname, port or (465 if self._implicit_tls else 587)
         self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+
         try:
             self._from = _address(options.get("from") or self._user)
         except ValueError as error:
             raise Misconfigured(f"SMTP_URL: {error}; {HELP}") from error
+
         self._tls = options.get("tls", "on") != "off"
         if not self._tls and self._host not in LOOPBACK:
             raise Misconfigured("SMTP_URL: tls=off is for servers on this machine only; leave it out")
+
         try:
             self._context = ssl.create_default_context(cafile=options.get("ca"))
         except OSError as error:
@@ -77,6 +83,7 @@ class SmtpChannel:
             message = self._message(outgoing)
         except ValueError as error:
             raise SendFailed(str(error), kind="invalid_recipient", permanent=True) from error
+
         handed_over: list[bool] = []
         try:
             with eventlet.Timeout(self._deadline_s, TimeoutError(f"no end within {self._deadline_s:g} s")):
@@ -89,6 +96,7 @@ class SmtpChannel:
         except (OSError, smtplib.SMTPException, TimeoutError, ValueError) as error:
             kind = "timeout" if _ran_out(error) else "dropped" if handed_over else "unreachable"
             raise SendFailed(f"mail server: {error}", kind=kind, maybe_sent=bool(handed_over)) from error
+
         return AcceptedMessage(provider_ref=str(message["Message-ID"]))
 
     def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:  # noqa: ARG002
@@ -101,6 +109,7 @@ class SmtpChannel:
             if self._implicit_tls
             else smtplib.SMTP(self._host, self._port, timeout=timeout_s)
         )
+
         try:
             server.ehlo_or_helo_if_needed()
             if self._tls and not self._implicit_tls:
@@ -120,9 +129,11 @@ class SmtpChannel:
         code, said = server.mail(self._from.addr_spec)
         if code != 250:
             raise smtplib.SMTPResponseException(code, said)
+
         code, said = server.rcpt(recipient)
         if code not in (250, 251):
             raise smtplib.SMTPRecipientsRefused({recipient: (code, said)})
+
         handed_over.append(True)
         code, said = server.data(message.as_bytes(policy=email.policy.SMTP))
         if code != 250:
@@ -138,14 +149,17 @@ class SmtpChannel:
         message["Message-ID"] = f"<{outgoing.reference}@{self._from.domain}>"
         message["X-Vigil-Reference"] = outgoing.reference
         message["Auto-Submitted"] = "auto-generated"
+
         if outgoing.possible_duplicate:
             message["X-Vigil-Possible-Duplicate"] = "yes"
         if outgoing.urgent:
             message["Importance"] = "high"
             message["X-Priority"] = "1"
+
         message.set_content(outgoing.text)
         if outgoing.html:
             message.add_alternative(outgoing.html, subtype="html")
+
         return message
 
 
@@ -171,8 +185,10 @@ def _refused(
     """
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
     kind = "bad_answer" if maybe_sent else "invalid_recipient" if code in (550, 551, 553) else "refused"
+
     if code in (530, 534, 535):
         kind = "not_authorized"
+
     permanent = 500 <= code < 600 and kind == "invalid_recipient"
     return SendFailed(
         f"mail server: {code} {text[:200]}",

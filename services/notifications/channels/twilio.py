@@ -98,8 +98,10 @@ class Twilio(Provider):
             "From": self.text("twilio_phone_number"),
             "Body": body_of(outgoing),
         }
+
         if status_url := self.status_url(outgoing.reference):
             form["StatusCallback"] = status_url
+
         answer = self._call("POST", self._messages(), data=form)
 
         if not 200 <= answer.status < 300:
@@ -109,9 +111,11 @@ class Twilio(Provider):
                 permanent=fault.code in INVALID_RECIPIENT,
                 said=f"{fault.code} {fault.message}",
             )
+
         taken = _decode(answer.body, TwilioMessage)
         if taken is None or not taken.sid:
             raise SendFailed("twilio's answer cannot be read", kind="bad_answer", maybe_sent=True)
+
         return AcceptedMessage(provider_ref=taken.sid)
 
     def find(self, outgoing: OutgoingMessage, *, since: datetime) -> AcceptedMessage | None:
@@ -121,6 +125,7 @@ class Twilio(Provider):
             "DateSent>": f"{since - timedelta(days=1):%Y-%m-%d}",
             "PageSize": PAGE_SIZE,
         }
+
         url: str | None = self._messages()
         for page_number in range(PAGES):
             if url is None:
@@ -130,8 +135,10 @@ class Twilio(Provider):
                 if message.body == body_of(outgoing) and _created(message) >= since:
                     return AcceptedMessage(provider_ref=message.sid)
             url = f"{self._api()}{page.next_page_uri}" if page.next_page_uri else None
+
         if url is None:
             return None
+
         raise CannotTell(f"twilio has more than {PAGES * PAGE_SIZE} messages to this number")
 
     def _page(self, url: str, query: Mapping[str, Any] | None) -> TwilioPage:
@@ -154,9 +161,11 @@ class Twilio(Provider):
     def status_report(self, callback: Callback) -> StatusReport | None:
         params = callback.params
         status = params.get("MessageStatus") or params.get("SmsStatus") or ""
+
         state = STATES.get(status.lower())
         if state is None:
             return None
+
         code = params.get("ErrorCode", "")
         error = f"twilio: {status}" + (f", error {code}" if code else "")
         return StatusReport(
@@ -190,6 +199,7 @@ def extra_fields(values: Values) -> tuple[dict[str, str], list[str]]:
     if isinstance(given, str):
         pairs = [part.partition("=") for part in given.split(",") if part.strip()]
         given = {name.strip(): value.strip() for name, _, value in pairs}
+
     usable, problems = {}, []
     for name, value in given.items():
         if name.isalnum() and name.isascii() and name not in OWN_FIELDS and value:
@@ -199,6 +209,7 @@ def extra_fields(values: Values) -> tuple[dict[str, str], list[str]]:
             f"TWILIO_EXTRA_FIELDS: {name[:50]!r} cannot be set; write it as Name=value,Name=value with names of"
             f" Twilio's Messages resource other than {', '.join(OWN_FIELDS)}; SMS go out without it"
         )
+
     return usable, problems
 
 

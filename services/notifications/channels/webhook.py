@@ -53,6 +53,7 @@ class WebhookChannel:
             "X-Vigil-Reference": outgoing.reference,
             "X-Vigil-Signature": f"t={at_s},v1={signature(self._secret, at_s, body)}",
         }
+
         answer = http_client.call(
             self._client,
             "POST",
@@ -68,6 +69,7 @@ class WebhookChannel:
                 kind="refused",
                 permanent=True,
             )
+
         http_client.check(answer, provider=self.name, permanent=answer.status in (404, 410))
         return AcceptedMessage(provider_ref=outgoing.reference)
 

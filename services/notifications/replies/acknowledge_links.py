@@ -72,14 +72,17 @@ def read_token(masters: Sequence[bytes], token: str, *, now_s: float) -> UUID:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (binascii.Error, ValueError) as error:
         raise Refused("this link is not complete; open it from the message again") from error
+
     body, mac = raw[:-MAC_BYTES], raw[-MAC_BYTES:]
     if len(raw) != 20 + MAC_BYTES or not any(
         hmac.compare_digest(mac, _mac(master, body)) for master in masters
     ):
         raise Refused("this link is not complete; open it from the message again")
+
     [ends_at_s] = struct.unpack(">I", body[16:])
     if now_s > ends_at_s:
         raise Refused("this link has expired; log in to the control room")
+
     return UUID(bytes=body[:16])
 
 

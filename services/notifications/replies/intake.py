@@ -59,11 +59,13 @@ class ReplyIntake:
         if not self._store.claim(reply.message_id, now=self._clock()):
             log.info("sms_reply_repeated")
             return NO_ANSWER
+
         try:
             answer = self._take(reply, alerts)
         except Exception:
             self._store.release(reply.message_id)
             raise
+
         self._store.finish(reply.message_id, now=self._clock())
         return answer
 
@@ -79,6 +81,7 @@ class ReplyIntake:
 
         if named and not said.refuses:
             return self._by_code(named, reply, alerts)
+
         late = [] if named else self._named(reply.from_number, said, since=self._clock() - KNOWN_WITHIN)
         if late:
             self._note(late, reply, alerts)
@@ -89,8 +92,10 @@ class ReplyIntake:
 
         self._note(opened or named, reply, alerts)
         log.info("sms_reply_noted", alerts=len(opened), refused=said.refuses)
+
         if not opened and not said.codes:
             return NO_ANSWER
+
         only_one_without_code = len(opened) == 1 and not opened[0].has_code
         what = "noted_one" if only_one_without_code else "noted"
         return self._automatic(reply.from_number, what, opened or named)
@@ -131,13 +136,16 @@ class ReplyIntake:
                 self._note([sent], reply, alerts)
                 refused = sent, str(error)
                 continue
+
             if self._store.may_confirm(sent, now=self._clock()):
                 confirmed = sent
+
         if confirmed is not None:
             return sms_meaning.answer("taken", confirmed.language)
         if refused is not None:
             sent, reason = refused
             return self._automatic(reply.from_number, "refused", [sent], reason=reason)
+
         return NO_ANSWER
 
     def _note(self, about: Sequence[SentMessage], reply: SmsReply, alerts: Any) -> None:

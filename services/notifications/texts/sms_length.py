@@ -91,16 +91,19 @@ def fit_sms(write: Callable[[str], str], words: TextValues, language: str) -> st
     written = _shorten(write, message)
     if written is not None:
         return written
+
     for terse, most in FORMS:
         for fixed in (fixed_words(language), FIXED["en"]):
             must = _must(words, fixed, terse=terse, most=most)
             written = _shorten(partial(_after, must), message)
             if written is not None:
                 return written
+
     # The names of the devices or sites, or the time, are longer than real ones.
     names = {name: plain(str(clean(getattr(words, name)))) for name in ("source", "site", "place", "time")}
     most = 16 if words.silent else 40
     must = _must(msgspec.structs.replace(words, **names), FIXED["en"], terse=False, most=most)
+
     return plain(must)[: GSM7 - len(SMS_MARK)].strip()
 
 
@@ -113,6 +116,7 @@ def _shorten(write: Callable[[str], str], message: str) -> str | None:
     for letters in (message, plain(message)):
         low, high = -1, len(letters) + 1
         written = ""
+
         # Try the whole message first. Then search for the longest part that fits.
         middle = len(letters)
         while high - low > 1:
@@ -122,11 +126,13 @@ def _shorten(write: Callable[[str], str], message: str) -> str | None:
             else:
                 high = middle
             middle = (low + high) // 2
+
         readable = sum(map(str.isalnum, letters[: max(low, 0)]))
         if low >= 0 and (best is None or readable > best[0]):
             best = readable, written
         if low == len(letters):
             break
+
     return best[1] if best else None
 
 
@@ -150,6 +156,7 @@ def _must(words: TextValues, fixed: Mapping[str, str], *, terse: bool, most: int
         named["silent"] if words.silent else "",
         f"{named['reply']} {words.code}" if words.code and not terse else "",
     ]
+
     return " ".join(part for part in parts if part)
 
 

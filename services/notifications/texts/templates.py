@@ -151,9 +151,11 @@ class Templates:
                     fault = _problem(error)
                 if fault:
                     faults.append(f"template {channel} {found_for} {part}{fault}; the built-in one is used")
+
             if found_for is None or fault:
                 built_in = BUILT_IN.get((channel, part), "")
                 parts[part] = self._write(channel, language, part, built_in, words)
+
         return RenderedMessage(
             subject=parts["subject"],
             text=parts["text"],
@@ -194,29 +196,35 @@ class Templates:
 
         if channel == "sms" and part == "text":
             return fit_sms(fill, words, language) if fill(words.message) else ""
+
         written = fill(words.message)
         most = MAX_PUSH if (channel, part) == ("push", "text") else MAX_OUTPUT[part]
         if len(written) <= most:
             return written
+
         # The sentence of a silent alert may stand at the end. It must not be cut off.
         cut = written[:most]
         if (channel, part) not in SILENT or _hushed(cut, words, language, html=html) == cut:
             return cut
+
         sentence = _hushed("", words, language, html=html)
         return sentence + written[: most - len(sentence)]
 
     def _fill(self, source: str, words: TextValues, language: str, *, html: bool) -> str:
         if not source:
             return ""
+
         template = self._compiled.get((html, source))
         if template is None:
             template = self._compiled[html, source] = compile_template(source, html=html)
+
         fixed = named_words(language)
         named = {
             **fixed,
             "severity": fixed.get(words.severity) or as_words(words.severity),
             "alert_type": fixed.get(words.alert_type) or as_words(words.alert_type),
         }
+
         cleaned = {name: clean(value) for name, value in msgspec.structs.asdict(words).items()}
         cleaned["flags"] = tuple(map(flag_as_words, cleaned["flags"]))
         return template.render(**cleaned, w=named)
@@ -233,10 +241,12 @@ def compile_template(source: str, *, html: bool) -> jinja2.Template:
     """
     if len(source) > MAX_SOURCE:
         raise jinja2.TemplateSyntaxError(f"{len(source)} characters; the limit is {MAX_SOURCE}", 1)
+
     made = ImmutableSandboxedEnvironment(autoescape=html, undefined=jinja2.StrictUndefined)
     made.globals.clear()
     made.filters = {name: made.filters[name] for name in FILTERS} | {"join": _join, "replace": _replace}
     made.tests = {name: made.tests[name] for name in TESTS}
+
     try:
         for node in made.parse(source).find_all(nodes.Node):
             if problem := _objection(node):
@@ -262,6 +272,7 @@ def check_template(*, channel: str, language: str, part: str, source: str) -> No
         raise Refused(f"template {channel}: there is no part {part!r}; its parts are {', '.join(parts)}")
     if not isinstance(language, str) or not LANGUAGE.fullmatch(language):
         raise Refused(f"template {channel}: {language!r} is not a language; write it as en, hi or pt-BR")
+
     where = f"template {channel} {language} {part}"
     if not isinstance(source, str) or not source.strip():
         raise Refused(f"{where} is empty; `vigil template remove` takes a template back")
@@ -271,6 +282,7 @@ def check_template(*, channel: str, language: str, part: str, source: str) -> No
         if not TEMPLATE_ID.fullmatch(source.strip()):
             raise Refused(f"{where}: it must be the id alone: letters, digits, - and _, 100 at the most")
         return
+
     try:
         _try_out(channel, language, part, source)
     except Exception as error:
@@ -311,11 +323,13 @@ def _try_out(channel: str, language: str, part: str, source: str) -> None:
             raise Refused(f"it must use {' and '.join(missing)}: some recipients read nothing but the SMS")
         if not used & {"place", "site"}:
             raise Refused("it must use place or site: some recipients read nothing but the SMS")
+
     templates = Templates({})
     for words in SAMPLES:
         text = templates._fill(source, words, language, html=part == "html")
         if not text.strip() and part != "html":
             raise Refused(f"it makes no text of a {words.severity} alert")
+
         if channel == "sms":
             bare = templates._fill(source, msgspec.structs.replace(words, message=""), language, html=False)
             line = " ".join(bare.split())
@@ -331,6 +345,7 @@ def _objection(node: nodes.Node) -> str | None:
     """Return the reason why a template must not have this node; None when it may."""
     if not isinstance(node, ALLOWED):
         return f"{type(node).__name__} is not offered in a template"
+
     match node:
         case nodes.Name(name=name) if name != "w" and name not in TextValues.__struct_fields__:
             return f"there is no {name!r}; a template may use {', '.join(TextValues.__struct_fields__)}, and w.<word>"
@@ -342,6 +357,7 @@ def _objection(node: nodes.Node) -> str | None:
             return f"there is no filter {name!r}; there are {', '.join(FILTERS)}"
         case nodes.Test(name=name) if name not in TESTS:
             return f"there is no test {name!r}; there are {', '.join(TESTS)}"
+
     return None
 
 

@@ -34,6 +34,7 @@ def parse(document: str | bytes, reader: XmlReader, parser: Any) -> None:
     parser.EndElementHandler = reader.end
     parser.CharacterDataHandler = reader.text
     parser.StartDoctypeDeclHandler = _refuse_doctype
+
     try:
         parser.Parse(document, True)
     except expat.ExpatError as error:

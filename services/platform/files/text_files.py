@@ -97,6 +97,7 @@ def check_not_binary(document: bytes | str, *, save_as: str = UTF_8) -> None:
     for signature, said in SIGNATURES:
         if document.startswith(signature):
             raise Refused(f"the file {said.format(save_as=save_as)}")
+
     if document.startswith(ZIP_SIGNATURES):
         raise Refused(f"the file {_zip_kind(document).format(save_as=save_as)}")
 

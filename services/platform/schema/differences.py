@@ -52,12 +52,14 @@ def differences(wanted: Catalog, found: Catalog) -> list[SchemaDifference]:
         for what, shape in wanted.items()
         if found.get(what) != shape
     ]
+
     missing = {one.table for one in lacking if one.what.startswith("table ") and one.found is None}
     told = [
         one
         for one in lacking
         if one.what.startswith("table ") or (one.table not in missing and not _is_of(one, missing))
     ]
+
     return sorted(told, key=lambda one: (order.index(one.what.partition(" ")[0]), one.what))
 
 

@@ -29,6 +29,7 @@ def _of_profile(
         types=types,
         ranked=True,
     )
+
     yield Operation(
         method="PATCH",
         path=path,
@@ -43,6 +44,7 @@ def _of_profile(
         signed=True,
         ranked=True,
     )
+
     yield Operation(
         method="GET",
         path=f"{path}/changes",

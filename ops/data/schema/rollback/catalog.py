@@ -63,14 +63,17 @@ def read(connection: Connection) -> dict[str, TableShape]:
     columns: dict[str, dict[str, TableColumn]] = defaultdict(dict)
     for row in connection.execute(COLUMNS):
         columns[row.relname][row.attname] = TableColumn(row.type, row.attnotnull, row.generated)
+
     keys: dict[str, tuple[str, ...]] = {}
     for row in connection.execute(INDEXES):
         if row.plain and row.required:
             keys.setdefault(row.relname, tuple(row.columns))
+
     references: dict[str, list[ForeignKey]] = defaultdict(list)
     for row in connection.execute(REFERENCES):
         reference = ForeignKey(tuple(row.columns), row.parent, tuple(row.parent_columns))
         references[row.relname].append(reference)
+
     return {
         name: TableShape(its, keys.get(name) or _field_key(its), tuple(references[name]))
         for name, its in columns.items()

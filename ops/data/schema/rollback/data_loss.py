@@ -97,20 +97,25 @@ def in_order(schema: Schema) -> list[str]:
 def _loss(name: str, before: Schema, after: Schema, touched: bool) -> TableLoss | None:
     table, later = before[name], after.get(name)
     stored = [column for column, shape in table.columns.items() if not shape.generated]
+
     if later is None:
         return TableLoss(table=name, key=list(table.key), gone=True, lost=stored, held=stored)
+
     lost = [c for c in stored if c not in later.columns or later.columns[c].type != table.columns[c].type]
     if not lost and not touched:
         return None
+
     if not table.key or set(table.key) & set(lost):
         raise Refused(
             f"the rows of {name} would lose {', '.join(lost) or 'values'}, and no key that stays distinguishes them: "
             "they cannot be kept and put back; restore a backup of the older version instead, or use --destroy-data"
         )
+
     stay = [c for c in stored if c not in lost and c not in table.key]
     whole = touched or name in WITH_CONTENT
     held = stored if whole else [c for c in stored if c in {*table.key, *lost, *_named(name, before)}]
     merged, common = (stay, []) if touched else ([], stay)
+
     return TableLoss(table=name, key=list(table.key), lost=lost, merged=merged, common=common, held=held)
 
 

@@ -81,6 +81,7 @@ def waiting(connection: Connection) -> list[RollbackRecord]:
     """Return the records that are not yet put back, newest first."""
     if not connection.execute(THERE, {"name": f"{KEPT}.record"}).scalar_one():
         return []
+
     return [
         RollbackRecord(
             record_id=row.record_id,
@@ -114,16 +115,20 @@ def go_down(
     worth = any(_filled(connection, loss.table) for loss in found)
     record = _keep(connection, found, before, from_revision=started) if worth else None
     downgrade(connection)
+
     if record is None:
         return None
+
     for loss in record.losses:
         if loss.merged:
             _copy(connection, record.copy_after(loss), loss, [*loss.key, *loss.merged])
+
     arrived = revision(connection)
     connection.execute(
         text(f"UPDATE {KEPT}.record SET to_revision = :to WHERE record_id = :id"),
         {"to": arrived, "id": record.record_id},
     )
+
     return msgspec.structs.replace(record, to_revision=str(arrived))
 
 
@@ -144,6 +149,7 @@ def _tried(
     filled = filled_tables(connection)
     counts = catalog.written(connection)
     trial = connection.begin_nested()
+
     try:
         downgrade(connection)
         if revision(connection) is None and filled:
@@ -151,12 +157,14 @@ def _tried(
                 f"going down to base would destroy the rows of {', '.join(filled)}. Back them up first "
                 "(`vigil backup`), then run `vigil migrate down --destroy-data`"
             )
+
         after, touched = (
             catalog.read(connection),
             catalog.touched(counts, catalog.written(connection)),
         )
     finally:
         trial.rollback()
+
     return losses(before, after, touched)
 
 
@@ -169,12 +177,14 @@ def _keep(
         for loss in found
         if loss.gone and (stands := _sequences(connection, loss.table, before[loss.table].columns))
     }
+
     values: dict[str, str] = {
         "from_revision": from_revision,
         "to_revision": "",
         "losses": msgspec.json.encode(found).decode(),
         "sequences": msgspec.json.encode(sequences).decode(),
     }
+
     record = RollbackRecord(
         record_id=connection.execute(NOTE, values).scalar_one(),
         from_revision=from_revision,
@@ -183,6 +193,7 @@ def _keep(
         sequences=sequences,
         rows={},
     )
+
     rows = {loss.table: _copy(connection, record.copy(loss), loss, loss.held) for loss in found}
     connection.execute(COUNTED, {"rows": msgspec.json.encode(rows).decode(), "record_id": record.record_id})
     return msgspec.structs.replace(record, rows=rows)

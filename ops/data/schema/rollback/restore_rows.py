@@ -61,20 +61,26 @@ def put_back(connection: Connection, record: RollbackRecord) -> list[RestoredTab
     """Put the rows back, after the upgrade to the record's revision, parents first."""
     schema = catalog.read(connection)
     connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+
     for loss in record.losses:
         connection.exec_driver_sql(f"ALTER TABLE {quoted(loss.table)} DISABLE TRIGGER USER")
+
     outcomes = [_put_back(connection, record, loss, schema) for loss in record.losses]
     if any(timeline.concerns(loss) for loss in record.losses):
         [chained] = [loss for loss in record.losses if timeline.concerns(loss)]
         timeline.join(connection, chain=record.copy(chained), heads=_heads(record))
+
     for loss in record.losses:
         connection.exec_driver_sql(f"ALTER TABLE {quoted(loss.table)} ENABLE TRIGGER USER")
+
     connection.exec_driver_sql(REGISTRY_CHANGED)
     for loss in record.losses:
         connection.exec_driver_sql(f"DROP TABLE {record.copy(loss)}")
+
     for loss in _remembered(record):
         after = [record.copy_after(loss)] if loss.merged else []
         connection.exec_driver_sql(f"DROP TABLE {', '.join([_theirs(loss), *after])}")
+
     outcome = msgspec.json.encode(outcomes).decode()
     connection.execute(RETURNED, {"outcome": outcome, "record_id": record.record_id})
     return outcomes
@@ -93,11 +99,14 @@ def _put_back(
             timeline.clear(connection)
         connection.exec_driver_sql(_update_columns(record, loss))
         inserted_from = _deleted_by_downgrade(record, loss) if loss.merged else ""
+
     if not inserted_from:
         return RestoredTable(table=loss.table, kept=record.rows[loss.table])
+
     connection.exec_driver_sql(_insert(loss, inserted_from, schema[loss.table]))
     for column, value in record.sequences.get(loss.table, {}).items():
         _set_sequence(connection, loss.table, column, value)
+
     return _left(connection, record, loss, inserted_from, schema[loss.table])
 
 
@@ -113,6 +122,7 @@ def _remove_backfilled(
         parent = kept.get(reference.parent)
         if parent is None or not set(reference.parent_columns) <= set(parent.held):
             continue
+
         same = " AND ".join(
             f"p.{quoted(theirs)} = t.{quoted(ours)}"
             for ours, theirs in zip(reference.columns, reference.parent_columns, strict=True)
@@ -142,6 +152,7 @@ def _update_columns(record: RollbackRecord, loss: TableLoss) -> str:
             for c in loss.common
         ]
         joined = f" LEFT JOIN {_theirs(loss)} o ON {equal('o', 'k', loss.key)}"
+
     if loss.merged:
         # As text, because not every type has an equality (json).
         assignments += [
@@ -150,10 +161,12 @@ def _update_columns(record: RollbackRecord, loss: TableLoss) -> str:
             f" THEN k.{quoted(c)} ELSE t.{quoted(c)} END"
             for c in loss.merged
         ]
+
         joined = (
             f" LEFT JOIN {record.copy_after(loss)} a ON {equal('a', 'k', loss.key)}"
             f" LEFT JOIN {_theirs(loss)} o ON {equal('o', 'k', loss.key)}"
         )
+
     return (
         f"UPDATE {quoted(loss.table)} t SET {', '.join(assignments)} FROM {record.copy(loss)} k{joined}"
         f" WHERE {equal('t', 'k', loss.key)}"
@@ -202,8 +215,10 @@ def _left(
     outcome = RestoredTable(table=loss.table, kept=record.rows[loss.table])
     if not loss.key:
         return outcome
+
     missing = f"FROM {source} k WHERE NOT EXISTS (SELECT FROM {quoted(loss.table)} t WHERE {equal('t', 'k', loss.key)})"
     parents = " AND ".join(_parents_there(table)) or "true"
+
     counted = connection.exec_driver_sql(
         f"SELECT count(*) FILTER (WHERE NOT ({parents})), count(*) FILTER (WHERE {parents}) {missing}"
     ).one()
@@ -211,6 +226,7 @@ def _left(
     if counted[1]:
         left_in = f"{KEPT}.left_{record.record_id}_{loss.table}"
         connection.exec_driver_sql(f"CREATE TABLE {left_in} AS SELECT k.* {missing} AND {parents}")
+
     return msgspec.structs.replace(outcome, orphans=counted[0], in_the_way=counted[1], left_in=left_in)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.mqtt.decoding.payloads import PayloadLimits
 from ops.environment import PROJECT
-from ops.simulation.rule_test import LineResult, RuleRehearsal
+from ops.simulation.rule_trial import LineResult, RuleRehearsal
 from services.platform import config
 from services.telemetry.rule_engine import Ruleset
 from services.telemetry.rules import parse_rules

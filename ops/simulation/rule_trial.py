@@ -98,6 +98,7 @@ class RuleRehearsal:
             payload = sample.octets()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return LineResult(line=number, outcome="refused", reason="not_a_sample", detail=str(error))
+
         try:
             topic = parse(sample.topic)
             if topic.family is Family.OWNTRACKS:
@@ -112,19 +113,23 @@ class RuleRehearsal:
             if may_be_alarm(sample.topic, topic):
                 detail += f" (raises {AlertType.UNREADABLE_ALERT} in its place)"
             return LineResult(line=number, outcome="refused", reason=error.reason, detail=detail)
+
         origin = message.origin
         told: dict[str, Any] = {"line": number, "source_id": origin.source_id, "quality": origin.quality}
+
         if isinstance(message, Fix):
             return LineResult(outcome="not_for_rules", detail="positions are judged by zones", **told)
         if isinstance(message, DeviceAlert):
             return LineResult(
                 outcome="not_for_rules", detail=f"raises {message.alert_type} by itself", **told
             )
+
         late, rules = self._follow(message)
         if late:
             return LineResult(
                 outcome="late", detail="older than what is known of the source", rules=rules, **told
             )
+
         return LineResult(outcome="judged", rules=rules, **told)
 
     def _decode(self, sample: RuleSample, topic: Topic) -> Message:
@@ -152,6 +157,7 @@ class RuleRehearsal:
             _judged(finding, told, raises=told == "met" and finding.name not in raised)
             for finding, told in _told(followed, reading, ruleset)
         )
+
         late = followed.newest is None
         return late, tuple(rule for rule in judged if not late or rule.told == "met")
 
