@@ -8,7 +8,7 @@ from services.contracts.people import Callee, Entry, People, entries
 CALL_RESULTS = {
     "answered": "answered",
     "no_answer": "no answer",
-    "voicemail": "voicemail, which is no answer",
+    "voicemail": "voicemail, which does not count as an answer",
     "wrong_number": "wrong number",
 }
 """Words of the timeline by the result of a call."""

@@ -8,14 +8,6 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 TOPS = ("services", "gateway", "ops", "bench")
-SAME_CONCEPT = {
-    "FalseAlarm": {"services/contracts/api.py", "services/contracts/frames.py"},
-}
-"""Names of several classes that are one concept, and the files that define them.
-
-- FalseAlarm: the reason with which a user marks an alert as a false alarm. One is the body of a
-  request, the other a frame of the websocket. Both names are in the published API documents.
-"""
 
 
 def classes(source: str) -> list[str]:
@@ -34,15 +26,7 @@ def places() -> dict[str, list[str]]:
 
 
 def test_no_class_name_is_defined_twice() -> None:
-    twice = {name: files for name, files in places().items() if len(files) > 1}
-    assert {name: files for name, files in twice.items() if name not in SAME_CONCEPT} == {}
-
-
-def test_the_exceptions_are_those_that_are_listed() -> None:
-    found = places()
-    assert {name: sorted(found[name]) for name in SAME_CONCEPT} == {
-        name: sorted(files) for name, files in SAME_CONCEPT.items()
-    }
+    assert {name: files for name, files in places().items() if len(files) > 1} == {}
 
 
 def test_nested_classes_are_found() -> None:

@@ -245,9 +245,9 @@ def is_importable(place: Path, name: str) -> bool:
 
 def test_a_missing_import_is_found() -> None:
     assert is_importable(Path("ops/hosting"), "liveness")
-    assert is_importable(Path("ops/hosting/liveness"), "tell")
+    assert is_importable(Path("ops/hosting/liveness"), "finding")
     assert not is_importable(Path("ops"), "alive")
-    assert not is_importable(Path("services/nothing"), "tell")
+    assert not is_importable(Path("services/nothing"), "finding")
 
 
 def test_every_exception_of_the_mirror_is_there() -> None:

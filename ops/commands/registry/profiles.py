@@ -116,7 +116,9 @@ def _fields(kind: Kind, document: Any) -> dict[str, Any]:
 
 
 def _import(kind: Kind) -> click.Command:
-    columns = ", ".join(profiles_csv.COLUMNS[kind])
+    further = tuple(f"callee_{number}_" for number in range(2, profiles_csv.CALLEES + 1))
+    columns = ", ".join(name for name in profiles_csv.COLUMNS[kind] if not name.startswith(further))
+    columns += f". Callees go up to callee_{profiles_csv.CALLEES}" if "callee_1_" in columns else ""
 
     @click.command(
         "import",

@@ -114,7 +114,7 @@ def test_a_wrong_call_says_what_is_right() -> None:
         payloads.position_topic("sensor", "s")
     with pytest.raises(ValueError, match="family='device'"):
         payloads.reading_topic("guard", "g")
-    with pytest.raises(ValueError, match="no JSON"):
+    with pytest.raises(ValueError, match="not JSON"):
         payloads.encode({"a": object()}, msg_id="m", at=NOW)
     with pytest.raises(ValueError, match="bytes"):
         payloads.encode({"a": "x" * payloads.MAX_BYTES}, msg_id="m", at=NOW)

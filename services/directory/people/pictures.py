@@ -58,7 +58,7 @@ def prepared(content: bytes) -> StoredPicture:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Refused(f"content: at most {MAX_PIXELS} pixels are taken; make the picture smaller") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise Refused("content is no JPEG, PNG or WebP that can be read; save it again as JPEG") from error
+        raise Refused("content is not a readable JPEG, PNG or WebP image; save it again as JPEG") from error
 
 
 def _encoded(image: Image.Image) -> StoredPicture:

@@ -108,7 +108,7 @@ def _check_guard(profile: GuardProfile) -> None:
 
     for language in profile.languages:
         if not LANGUAGE.fullmatch(language):
-            raise Refused(f"languages: {language[:20]!r} is no language tag; write it as en, hi or pt-BR")
+            raise Refused(f"languages: {language[:20]!r} is not a language tag; write it as en, hi or pt-BR")
 
     for name, values in (
         ("languages", profile.languages),

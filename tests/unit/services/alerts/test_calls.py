@@ -39,7 +39,7 @@ PEOPLE = People(
     ("about", "place", "result", "said"),
     [
         ("guard", "telephones.0", "no_answer", "Asha, telephone 1: no answer; twice"),
-        ("site", "call_list.0", "voicemail", "Mia Holt: voicemail, which is no answer; twice"),
+        ("site", "call_list.0", "voicemail", "Mia Holt: voicemail, which does not count as an answer; twice"),
         ("site", "police", "answered", "Mill, police: answered; twice"),
     ],
 )

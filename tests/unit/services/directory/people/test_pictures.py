@@ -75,7 +75,7 @@ def test_noise_as_png_fits_too() -> None:
     ],
 )
 def test_anything_else_is_refused(content: bytes) -> None:
-    with pytest.raises(Refused, match="no JPEG, PNG or WebP"):
+    with pytest.raises(Refused, match="not a readable JPEG, PNG or WebP image"):
         prepared(content)
 
 
