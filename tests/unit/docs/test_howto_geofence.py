@@ -56,7 +56,7 @@ def test_the_names_of_the_page_are_there() -> None:
     assert {parameter.field for parameter in PARAMETERS} < {*Confirmation.__struct_fields__, "depth_m"}
     tree = ast.parse((PROJECT / "services" / "geofencing" / "rule" / "confirmation.py").read_text())
     defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
-    assert {"Needed", "needed_of", "confirmed"} <= defined
+    assert {"NeededEvidence", "needed_of", "confirmed"} <= defined
     assert callable(confirmation.needed_of)
     assert {p.default for p in PARAMETERS if isinstance(p.default, str)} <= set(
         LocationSettings.__struct_fields__
