@@ -36,11 +36,11 @@ JUDGING = (
     "assignment:holds",
     "assignment:applies",
     "rule.confirmation:confirmed",
-    "rule.evaluator:Verdict.zone",
-    "rule.evaluator:Verdict.within",
-    "rule.evaluator:Verdict.violation",
-    "rule.evaluator:Verdict._side",
-    "rule.evaluator:Verdict._speed",
+    "rule.evaluator:FixVerdict.zone",
+    "rule.evaluator:FixVerdict.within",
+    "rule.evaluator:FixVerdict.violation",
+    "rule.evaluator:FixVerdict._side",
+    "rule.evaluator:FixVerdict._speed",
 )
 WORLDS = 60
 OF_NAMES = {"self._nearest.zone_id == zone_id"}
