@@ -20,6 +20,8 @@ PURE_FOLDERS = (
     "gateway/noc/api/operations/",
 )
 """Folders in which every file is pure. Elsewhere a file is pure when its docstring says "Pure."."""
+DECLARATIONS = "gateway/noc/api/operations/"
+"""Folder of declarations without a branch: one test of all of them compares them with the RPCs."""
 NOT_PURE_BUT_TYPES = {"services/platform/config.py"}
 """Files that a pure file may import for their types."""
 MAY_IMPORT = {
@@ -198,6 +200,12 @@ def test_a_pure_file_reads_no_clock(name: str) -> None:
 def test_enough_files_are_pure_and_each_pure_folder_is_there() -> None:
     assert len(PURE) > 140
     assert all(any(name.startswith(folder) for name in PURE) for folder in PURE_FOLDERS)
+
+
+@pytest.mark.parametrize("name", [name for name in PURE if not name.startswith(DECLARATIONS)])
+def test_a_pure_file_has_its_test(name: str) -> None:
+    path = Path(name)
+    assert (PROJECT / "tests" / "unit" / path.parent / f"test_{path.name}").exists()
 
 
 def test_every_file_that_may_import_a_library_is_there_and_does() -> None:
