@@ -171,7 +171,7 @@ def test_mistakes_are_named(outside: OutsideClients) -> None:
 
     assert said("GET", "/api/v1/nothing") == (
         404,
-        "there is no /api/v1/nothing; /api/v1/openapi.json lists what there is",
+        "there is no /api/v1/nothing; /api/v1/openapi.json lists the paths",
     )
     assert said("DELETE", "/api/v1/alerts")[0] == 405
     for method, answer, header in (

@@ -107,7 +107,7 @@ def test_an_sms_reply_takes_the_alert_and_only_twilio_may_bring_it(house: Custom
     status, answer = from_twilio(house.outside, inbound, **{**reply, "From": "+14155550100"})
     assert (status, "does not know" in answer) == (200, True)
     status, answer = from_twilio(house.outside, inbound, **reply)
-    assert (status, "Acknowledged" in answer) == (200, True)
+    assert (status, "You have acknowledged the alert" in answer) == (200, True)
     [(_, state, by)] = house.alerts()
     assert (state, by) == ("ACKNOWLEDGED", "Asha")
     status, answer = from_twilio(house.outside, inbound, **reply)
