@@ -140,7 +140,7 @@ def test_a_button_s_alert_names_the_guard_who_carries_it(outside: OutsideClients
 
     outside.until(presses)
     run_vigil(outside.env, "device", "release", button)
-    assert "nobody carries" in run_vigil(outside.env, "device", "release", button, check=False)
+    assert "no guard carries" in run_vigil(outside.env, "device", "release", button, check=False)
 
 
 def test_a_file_is_imported_line_by_line_and_said_again_it_goes_on(
