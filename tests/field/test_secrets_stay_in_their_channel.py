@@ -93,6 +93,7 @@ def test_no_viewer_and_no_evidence_pack_finds_a_link_a_code_a_token_or_a_url(hou
         "guard_id": house.guard,
         "device_id": house.guard,
         "source_id": house.guard,
+        "site_id": "1",
         "zone_id": "1",
         "transition_id": "1",
         "letter_id": "1",
