@@ -107,7 +107,7 @@ class Telemetry:
         self._service: Any = TelemetryService()
         self._service.events = self.wire
         self._service.parts = SimpleNamespace(
-            store=self.store, device=self.intake, statuses=StatusPublisher()
+            store=self.store, intakes={DEVICE.name: self.intake}, statuses=StatusPublisher()
         )
 
     @staticmethod

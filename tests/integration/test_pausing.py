@@ -149,7 +149,7 @@ def test_an_event_that_brings_the_server_down_is_a_dead_letter_and_costs_no_othe
     [letter] = dead(quick, queue_of(source))
     assert letter.reason == "Blamed"
     assert len(letter.history) == 2
-    assert "hung up" in letter.history[0]["error"]
+    assert "closed the connection" in letter.history[0]["error"]
     assert sorted(done) == list("abcdefghijk")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
-from services.contracts import events
+from services.contracts import families
 from services.contracts.families import Origin
 from tests.oracle.geometry import Shape
 from tests.oracle.record import unordered
@@ -121,7 +121,7 @@ def _float4(value: float | None) -> float | None:
     return None if value is None else float(struct.unpack("f", struct.pack("f", value))[0])
 
 
-def message_of(guard_id: str, fix: Fix) -> events.Fix:
+def message_of(guard_id: str, fix: Fix) -> families.Fix:
     origin = Origin(
         source_id=guard_id,
         key=fix.key,
@@ -134,7 +134,7 @@ def message_of(guard_id: str, fix: Fix) -> events.Fix:
         claimed_tenant_id=None,
         raw="{}",
     )
-    return events.Fix(origin, fix.lat, fix.lon, fix.accuracy, fix.speed, None, "gps", fix.mock)
+    return families.Fix(origin, fix.lat, fix.lon, fix.accuracy, fix.speed, None, "gps", fix.mock)
 
 
 def rows_of(engine: Engine, guard_id: str) -> list[Row]:

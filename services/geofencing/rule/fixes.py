@@ -1,6 +1,6 @@
 """The two forms of a fix on a track: as it is on record, and as the rule evaluated it. Pure.
 
-`contracts.events.Fix` is the message of the field. It becomes a `TrackFix` once, where it is
+`contracts.families.Fix` is the message of the field. It becomes a `TrackFix` once, where it is
 judged. A `TrackFix` is also what a row of the table becomes, so a fix that is judged again gets the
 same verdict.
 """
