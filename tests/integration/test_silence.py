@@ -175,8 +175,8 @@ def test_a_first_fix_is_shown_as_coming_online(house: House) -> None:
 @pytest.mark.parametrize(
     ("statement", "said", "state"),
     [
-        ("UPDATE guard_shift SET ends_at = now()", "guard-1 is not on shift any more", "off_shift"),
-        ("DELETE FROM guard_shift", "guard-1 is not on shift any more", "off_shift"),
+        ("UPDATE guard_shift SET ends_at = now()", "guard-1 is no longer on shift", "off_shift"),
+        ("DELETE FROM guard_shift", "guard-1 is no longer on shift", "off_shift"),
         ("UPDATE guard SET enabled = false", "guard-1 is disabled", "disabled"),
     ],
 )
