@@ -1,8 +1,9 @@
-"""Profiles of guards, sites and devices, their changes, and the snapshot that an alert keeps of them.
+"""Profiles of guards, sites and devices, their changes, and the snapshot that an alert keeps.
 
-A profile is one JSON object in a row of its own, because it is read and written whole and the order of its lists
-matters (docs/adr/0062). The services check it before they write it. A picture is beside it in the row, so that it goes
-with its guard or device. `alert_people` is written once, in the transaction that raises the alert.
+A profile is one JSON object in a row of its own (docs/adr/0062). It is read and written whole, and
+the order of its lists matters. The services check it before they write it. A picture is beside it
+in the row, so that it goes with its guard or device. `alert_people` is written once, in the
+transaction that raises the alert.
 """
 
 from alembic import op

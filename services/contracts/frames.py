@@ -133,7 +133,7 @@ class ResolveAlert(Act, frozen=True, tag="resolve_alert"):
 
 
 class MarkFalseAlarm(Act, frozen=True, tag="false_alarm"):
-    """The alert never was one."""
+    """The alert was a false alarm."""
 
     reason: str | None = None
 

@@ -12,7 +12,8 @@ from typing import Any
 import click
 import msgspec
 
-from ops.environment import apply_environment
+from ops.commands.connections import service_database
+from ops.commands.options import tenant_option
 from ops.input_output.input_files import INPUT_FILE, naming, read_bytes, read_json, safe_name
 from ops.input_output.tables import as_json_option, limit_option, show
 from ops.sources import profiles_csv
@@ -26,13 +27,8 @@ from services.contracts.people import (
     wrong,
 )
 from services.directory.people.store import SHAPES, Key, Kind, ProfileStore, today
-from services.platform import config
-from services.platform.database import Database
 
 BY = "vigil"
-tenant_option = click.option(
-    "--tenant", "tenant_id", type=int, default=1, show_default=True, help="Tenant id."
-)
 CHANGES: dict[Kind, type[msgspec.Struct]] = {
     "guard": GuardProfileChange,
     "site": SiteProfileChange,
@@ -41,8 +37,7 @@ CHANGES: dict[Kind, type[msgspec.Struct]] = {
 
 
 def profiles() -> ProfileStore:
-    apply_environment()
-    return ProfileStore(Database(config.load(), name="cli", pool_size=1))
+    return ProfileStore(service_database())
 
 
 def make_profile_group(kind: Kind) -> click.Group:
